@@ -1,0 +1,65 @@
+"""A record: one event, or one profile update, with the context of its batch. What transforms and destinations see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from router_core.events import EventBatch, EventData, Platform, decoded_event
+
+PROFILE_UPDATE: Final = "profile_update"
+"""The `event_type` of the record that stands for a batch's user attributes and identities."""
+
+
+class BatchContext(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What core knows of a batch beyond its own words; shared by all records of the batch."""
+
+    input: str
+    """Name of the input in the configuration."""
+    platform: Platform
+    channel: str = "server_to_server"
+    """mParticle's channel: server_to_server, partner, javascript or native."""
+    received_at_ms: int = 0
+    """When the router acknowledged the batch, Unix milliseconds."""
+    user: int = 0
+    """Stable hash of the user key; records of one user share it."""
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Request headers that matter later, lower-case: `traceparent`, `x-mp-kits`, `x-mp-bundled-kits`."""
+    body: bytes = b""
+    """The batch as it was received, unknown fields included."""
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One event or profile update. `id` is unique in this router and the same after a restart."""
+
+    id: str
+    event_type: str
+    event: EventData | None
+    """The event's typed data; None for a profile update, which is all in `batch`."""
+    batch: EventBatch
+    context: BatchContext
+
+    @property
+    def occurred_at_ms(self) -> int:
+        """When it happened, Unix milliseconds: the event's own time, else the time of acceptance."""
+        value = self.event.timestamp_unixtime_ms if self.event is not None else None
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            value = int(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+            return int(value)
+        return self.context.received_at_ms
+
+
+def records_from_batch(seq: int, batch: EventBatch, context: BatchContext) -> list[Record]:
+    """All records of one stored batch, the profile update first, then the events in their order.
+
+    Ids are `<seq>.p` and `<seq>.<index>`. Raises `msgspec.ValidationError` where an event's data has a wrong type.
+    """
+    records = [Record(f"{seq}.p", PROFILE_UPDATE, None, batch, context)] if batch.updates_profile else []
+    for index, wire in enumerate(batch.events or ()):
+        data = decoded_event(wire)
+        event_type = data.event_type if type(data) is not EventData else wire.event_type
+        records.append(Record(f"{seq}.{index}", str(event_type), data, batch, context))
+    return records
