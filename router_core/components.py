@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import typer
     from opentelemetry.metrics import Meter
 
+    from router_core.telemetry import Telemetry
+
 CONTRACT: Final = 1
 """The plugin contract that this core speaks; a component type made for another number is refused."""
 
@@ -143,6 +145,9 @@ class ComponentContext:
     log: structlog.stdlib.BoundLogger
     """Never give it a payload value or a secret."""
     meter: Meter
+    """OpenTelemetry's, for instruments of the component's own."""
+    telemetry: Telemetry
+    """Core's counters; `count` the values that a destination alters as `altered_values`."""
     store: KeyValueStore
 
 
@@ -174,6 +179,7 @@ class SourceInput:
     key: str | None
     secret: str | None
     settings: Any
+    max_batches_per_second: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,11 +254,18 @@ class Intake(Protocol):
     """Where a source hands over what came in."""
 
     async def accept(
-        self, input: SourceInput, bodies: Sequence[bytes], *, headers: Mapping[str, str] | None = None
+        self,
+        input: SourceInput,
+        bodies: Sequence[bytes],
+        *,
+        headers: Mapping[str, str] | None = None,
+        request_ids: Sequence[str] | None = None,
     ) -> Sequence[Accepted]:
         """Check, take out duplicates, store. Returns when all valid batches are durable, one result for each body.
 
-        Raises `LogFull` when there is no room; then nothing was kept and the sender should come again.
+        A batch is a duplicate if its request id was accepted at this input before: the one in `request_ids`, or its
+        own `source_request_id`. Raises `LogFull` when there is no room; then nothing was kept and the sender should
+        come again.
         """
 
 

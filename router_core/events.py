@@ -537,7 +537,9 @@ class EventBatch(Struct, kw_only=True, gc=False, omit_defaults=True):
 
 
 _batch_decoder = msgspec.json.Decoder(EventBatch)
-_data_decoders: dict[str, msgspec.json.Decoder[Any]] = {name: msgspec.json.Decoder(kind) for name, kind in EVENT_DATA.items()}
+_data_decoders: dict[str, msgspec.json.Decoder[Any]] = {
+    name: msgspec.json.Decoder(kind) for name, kind in EVENT_DATA.items()
+}
 _unknown_decoder = msgspec.json.Decoder(EventData)
 _crash_decoder = msgspec.json.Decoder(CrashReport)
 

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from router_core.events import EventBatch, EventData, Platform, decoded_event
+from router_core.outcomes import Outcome
 
 PROFILE_UPDATE: Final = "profile_update"
 """The `event_type` of the record that stands for a batch's user attributes and identities."""
@@ -16,6 +17,8 @@ PROFILE_UPDATE: Final = "profile_update"
 class BatchContext(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What core knows of a batch beyond its own words; shared by all records of the batch."""
 
+    seq: int
+    """The batch's position in the log."""
     input: str
     """Name of the input in the configuration."""
     platform: Platform
@@ -52,14 +55,21 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         return self.context.received_at_ms
 
 
-def records_from_batch(seq: int, batch: EventBatch, context: BatchContext) -> list[Record]:
+def records_from_batch(batch: EventBatch, context: BatchContext) -> tuple[list[Record], list[Outcome]]:
     """All records of one stored batch, the profile update first, then the events in their order.
 
-    Ids are `<seq>.p` and `<seq>.<index>`. Raises `msgspec.ValidationError` where an event's data has a wrong type.
+    Ids are `<seq>.p` and `<seq>.<index>`. An event whose data has a field of the wrong type ends as rejected with
+    `malformed_event`; the others go on.
     """
+    seq = context.seq
     records = [Record(f"{seq}.p", PROFILE_UPDATE, None, batch, context)] if batch.updates_profile else []
+    malformed: list[Outcome] = []
     for index, wire in enumerate(batch.events or ()):
-        data = decoded_event(wire)
+        try:
+            data = decoded_event(wire)
+        except msgspec.ValidationError as error:
+            malformed.append(Outcome.rejected(f"{seq}.{index}", "malformed_event", str(error)))
+            continue
         event_type = data.event_type if type(data) is not EventData else wire.event_type
-        records.append(Record(f"{seq}.{index}", str(event_type), data, batch, context))
-    return records
+        records.append(Record(f"{seq}.{index}", event_type, data, batch, context))
+    return records, malformed

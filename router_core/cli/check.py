@@ -1,0 +1,93 @@
+"""`router check`: is the configuration usable, and does it do what was meant?"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from router_core.cli.run import ConfigOption
+
+if TYPE_CHECKING:
+    from router_core.configuration import Configuration
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def check(
+        config: ConfigOption,
+        connect: Annotated[
+            bool, typer.Option("--connect", help="Also ask every partner whether the credentials are good.")
+        ] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    ) -> None:
+        """Check a configuration: all errors at once, each with its line and its mend."""
+        from router_core.check import load_configuration
+        from router_core.cli import FAILED, UNUSABLE
+        from router_core.cli.printing import print_findings, print_json
+        from router_core.errors import ConfigurationError
+
+        try:
+            configuration = load_configuration(config)
+        except ConfigurationError as error:
+            if not as_json:
+                raise
+            print_json({"usable": False, "problems": [_as_dict(problem) for problem in error.problems]})
+            raise typer.Exit(UNUSABLE) from None
+        answers = asyncio.run(_connect(configuration)) if connect else {}
+        failed = {name: answer for name, answer in answers.items() if answer is not None}
+        if as_json:
+            findings = [_as_dict(finding) for finding in configuration.findings]
+            print_json({"usable": True, "problems": [], "findings": findings, "partners": answers})
+        else:
+            print_findings(configuration.findings)
+            for name, answer in answers.items():
+                typer.echo(f"connection {name}: {answer or 'the partner answers, and the credentials are good'}")
+            inputs, connections = len(configuration.inputs), len(configuration.connections)
+            typer.echo(f"{config}: usable; {inputs} inputs, {connections} connections.")
+        if failed:
+            raise typer.Exit(FAILED)
+
+
+def _as_dict(problem: Any) -> dict[str, str]:
+    found = {"where": problem.where, "path": problem.path, "what": problem.what, "mend": problem.mend}
+    if hasattr(problem, "severity"):
+        found["severity"] = problem.severity.value
+    return found
+
+
+async def _connect(configuration: Configuration) -> dict[str, str | None]:
+    """Connection to what its partner says: None if all is well, else a sentence."""
+    import tempfile
+    from pathlib import Path
+
+    from router_core.deliverer import create_destination
+    from router_core.errors import DeliveryError
+    from router_core.isolation import fault_of
+    from router_core.store import StateFile
+    from router_core.telemetry import Telemetry
+    from router_core.transport import HttpxTransport
+
+    answers: dict[str, str | None] = {}
+    http = HttpxTransport()
+    with tempfile.TemporaryDirectory() as folder:
+        state = StateFile(Path(folder) / "state.db")
+        for name, connection in configuration.connections.items():
+            destination = create_destination(
+                connection, http=http, account=asyncio.Semaphore(1), state=state, telemetry=Telemetry()
+            )
+            try:
+                await destination.check()
+                answers[name] = None
+            except DeliveryError as error:
+                answers[name] = str(error)
+            except Exception as error:
+                answers[name] = f"the plugin failed: {fault_of(error)}"
+            finally:
+                await destination.close()
+        state.close()
+    await http.close()
+    return answers

@@ -1,0 +1,35 @@
+"""`router run`: the daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The YAML file.", metavar="FILE")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def run(
+        config: ConfigOption,
+        single_process: Annotated[
+            bool, typer.Option("--single-process", help="Accept and deliver in one process: for debugging, tiny hosts.")
+        ] = False,
+    ) -> None:
+        """Run the router until it is told to stop (SIGTERM, Ctrl-C)."""
+        import uvloop
+
+        from router_core.check import load_configuration
+        from router_core.cli.printing import print_findings
+        from router_core.logs import configure_logs
+        from router_core.supervisor import supervise
+
+        configuration = load_configuration(config)
+        telemetry = configuration.settings.telemetry
+        configure_logs(telemetry.log_format, telemetry.log_level)
+        print_findings(configuration.findings)
+        uvloop.run(supervise(configuration, config, single_process=single_process))

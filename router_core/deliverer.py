@@ -1,0 +1,234 @@
+"""The delivering half of the router: connections and their lanes over the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from opentelemetry import metrics
+
+from router_core.clock import SystemClock
+from router_core.components import (
+    Destination,
+    DestinationContext,
+    DestinationType,
+    Transform,
+    TransformContext,
+)
+from router_core.connection import Connection, ConnectionStatus, DeliveryPolicy
+from router_core.delivery import Lane
+from router_core.hookspecs import RouterView, SettlementReport
+from router_core.isolation import fault_of
+from router_core.log.port import PARTITIONS, EventLog
+from router_core.logs import logger
+from router_core.pipeline import Pipeline
+from router_core.plugins import observers_call
+from router_core.selection import Selection
+from router_core.store import StateFile
+from router_core.telemetry import Telemetry
+from router_core.transport import HttpxTransport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from router_core.configuration import Configuration, ConfiguredConnection
+
+
+class Deliverer:
+    """All connections of one process."""
+
+    def __init__(self, configuration: Configuration, log: EventLog, state: StateFile, telemetry: Telemetry) -> None:
+        self._configuration = configuration
+        self._log = log
+        self._state = state
+        self._telemetry = telemetry
+        self._logger = logger(part="deliver")
+        self._accounts: dict[str, asyncio.Semaphore] = {}
+        self._transports: dict[str, HttpxTransport] = {}
+        self._transforms: list[Transform] = []
+        self._connections: dict[str, Connection] = {}
+        self._lanes: list[tuple[str, Lane, asyncio.Task[None]]] = []
+
+    async def start(self) -> None:
+        """Open all destinations and deliver from now on."""
+        for name, configured in self._configuration.connections.items():
+            self._connections[name] = await self._connect(configured)
+        for name, connection in self._connections.items():
+            for partitions in partition_ranges(connection.limits.calls_in_flight):
+                lane = Lane(connection, partitions)
+                self._lanes.append((name, lane, asyncio.create_task(self._run(name, lane))))
+        self._observe("router_started", router=self._view())
+
+    async def _connect(self, configured: ConfiguredConnection) -> Connection:
+        output = configured.output
+        limits = output.type.limits_of(output.settings)
+        account = self._accounts.setdefault(output.name, asyncio.Semaphore(limits.calls_in_flight))
+        transforms = [(item.name, self._transform(configured, item.name)) for item in configured.transforms]
+        for _, transform in transforms:
+            await transform.open()
+        policy = self._configuration.settings.delivery
+        return Connection(
+            configured.name,
+            destination=await self._open_destination(configured),
+            pipeline=Pipeline(
+                configured.input.platform,
+                configured.input.type.channel,
+                transforms,
+                Selection(output.type, configured.settings, configured.input.platform),
+            ),
+            limits=limits,
+            account=account,
+            log=self._log,
+            clock=SystemClock(),
+            telemetry=self._telemetry,
+            logger=self._logger,
+            policy=DeliveryPolicy(
+                linger=policy.linger.total_seconds(),
+                give_up_after=policy.give_up_after.total_seconds(),
+                back_off_initial=policy.back_off_initial.total_seconds(),
+                back_off_maximum=policy.back_off_maximum.total_seconds(),
+            ),
+            report=self._settled,
+        )
+
+    def _transform(self, configured: ConfiguredConnection, name: str) -> Transform:
+        item = next(item for item in configured.transforms if item.name == name)
+        transform = item.type.create(
+            TransformContext(
+                name=name,
+                settings=item.settings,
+                clock=SystemClock(),
+                log=self._logger,
+                meter=metrics.get_meter(f"router_core.transform.{item.type.name}"),
+                telemetry=self._telemetry,
+                store=self._state.namespace("transform", name),
+                connection=configured.name,
+            )
+        )
+        self._transforms.append(transform)
+        return transform
+
+    async def _open_destination(self, configured: ConfiguredConnection) -> Destination:
+        output = configured.output
+        if output.name not in self._transports:
+            self._transports[output.name] = HttpxTransport()
+        destination = create_destination(
+            configured,
+            http=self._transports[output.name],
+            account=self._accounts[output.name],
+            state=self._state,
+            telemetry=self._telemetry,
+        )
+        await destination.open()
+        return destination
+
+    async def _run(self, name: str, lane: Lane) -> None:
+        """Run a lane; a fault of ours is logged and the lane starts again from what is settled."""
+        while True:
+            try:
+                await lane.run()
+            except Exception as error:
+                self._logger.error("lane_failed", connection=name, error=fault_of(error))
+                self._connections[name].note_error(f"internal fault: {fault_of(error)}")
+                await asyncio.sleep(1.0)
+                lane.restart()
+            else:
+                return
+
+    async def apply(self, configuration: Configuration) -> None:
+        """Take over changed settings of destinations; the shape of the configuration needs a restart."""
+        for name, connection in self._connections.items():
+            old, new = self._configuration.connections[name], configuration.connections.get(name)
+            if new is None or new.output.type.name != old.output.type.name:
+                continue
+            if (new.output.settings, new.settings) != (old.output.settings, old.settings):
+                await connection.replace_destination(await self._open_destination(new))
+        self._configuration = configuration
+
+    @property
+    def paused(self) -> bool:
+        """Whether a connection waits for mended settings."""
+        return any(status.state == "paused" for status in self.status().values())
+
+    def status(self) -> Mapping[str, ConnectionStatus]:
+        """Connection to its status."""
+        return {name: connection.status() for name, connection in self._connections.items()}
+
+    def _settled(self, report: SettlementReport) -> None:
+        self._observe("router_settled", report=report)
+
+    def _observe(self, hook: str, **arguments: object) -> None:
+        for plugin, error in observers_call(self._configuration.plugins.manager, hook, **arguments).items():
+            self._logger.error("observer_failed", hook=hook, plugin=plugin, error=fault_of(error))
+
+    def _view(self) -> RouterView:
+        connections = self._configuration.connections.values()
+        return RouterView(
+            inputs={item.name: item.type.name for item in self._configuration.inputs.values()},
+            connections={item.name: (item.input.name, item.output.name) for item in connections},
+        )
+
+    async def stop(self, within: float) -> None:
+        """Let calls that are under way end and be settled, begin no other; cut off what takes longer."""
+        for _, lane, task in self._lanes:
+            lane.stopping = True
+            if not lane.busy:
+                task.cancel()
+        tasks = [task for _, _, task in self._lanes]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=within)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._observe("router_stopping", router=self._view())
+        for transform in self._transforms:
+            await transform.close()
+        for connection in self._connections.values():
+            await connection.destination.close()
+        for transport in self._transports.values():
+            await transport.close()
+
+
+def partition_ranges(lanes: int) -> Sequence[range]:
+    """All partitions in `lanes` even parts."""
+    lanes = max(1, min(lanes, PARTITIONS))
+    return [range(PARTITIONS * lane // lanes, PARTITIONS * (lane + 1) // lanes) for lane in range(lanes)]
+
+
+def create_destination(
+    configured: ConfiguredConnection,
+    *,
+    http: HttpxTransport,
+    account: asyncio.Semaphore,
+    state: StateFile,
+    telemetry: Telemetry,
+) -> Destination:
+    """The destination of a connection, not opened yet."""
+
+    def slot() -> AbstractAsyncContextManager[None]:
+        return _slot(account)
+
+    kind: DestinationType = configured.output.type
+    return kind.create(
+        DestinationContext(
+            name=configured.name,
+            settings=configured.output.settings,
+            clock=SystemClock(),
+            log=logger(part="deliver"),
+            meter=metrics.get_meter(f"router_core.destination.{kind.name}"),
+            telemetry=telemetry,
+            store=state.namespace("destination", configured.name),
+            output=configured.output.name,
+            connection_settings=configured.settings,
+            http=http,
+            account_slot=slot,
+        )
+    )
+
+
+@asynccontextmanager
+async def _slot(account: asyncio.Semaphore) -> AsyncIterator[None]:
+    async with account:
+        yield

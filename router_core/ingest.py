@@ -1,0 +1,96 @@
+"""The accepting half of the router: sources, intake, log."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from opentelemetry import metrics
+
+from router_core.clock import SystemClock
+from router_core.components import Route, Source, SourceContext, SourceInput
+from router_core.intake import CoreIntake
+from router_core.isolation import fault_of
+from router_core.listener import Listener, Server
+from router_core.log.port import EventLog
+from router_core.logs import logger
+from router_core.store import StateFile
+from router_core.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from router_core.configuration import Configuration, ConfiguredInput
+
+
+class Ingest:
+    """Everything between a client and its acknowledgement."""
+
+    def __init__(self, configuration: Configuration, log: EventLog, state: StateFile, telemetry: Telemetry) -> None:
+        self._log = log
+        self._telemetry = telemetry
+        self._logger = logger(part="ingest")
+        self._intake = CoreIntake(log, telemetry)
+        self._sources = {
+            name: self._create(configuration, name, state)
+            for name in sorted({item.type.name for item in configuration.inputs.values()})
+        }
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _create(self, configuration: Configuration, source_type: str, state: StateFile) -> Source:
+        inputs = [item for item in configuration.inputs.values() if item.type.name == source_type]
+        context = SourceContext(
+            name=source_type,
+            settings=None,
+            clock=SystemClock(),
+            log=self._logger,
+            meter=metrics.get_meter(f"router_core.source.{source_type}"),
+            telemetry=self._telemetry,
+            store=state.namespace("source", source_type),
+            inputs={item.name: _source_input(item) for item in inputs},
+        )
+        return inputs[0].type.create(context)
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept from now on."""
+        await self._log.append([])  # opens the log's files now, not at the first request
+        routes: list[Route] = []
+        for source in self._sources.values():
+            routes += source.routes(self._intake)
+        self._server = Server(Listener(routes))
+        self._serving = asyncio.create_task(self._server.serve(list(sockets)))
+        self._tasks = [asyncio.create_task(self._run(name, source)) for name, source in self._sources.items()]
+
+    async def _run(self, name: str, source: Source) -> None:
+        """Run a source; one that fails is started again, and does not take the others with it."""
+        while True:
+            try:
+                await source.run(self._intake)
+            except Exception as error:
+                self._logger.error("source_failed", source=name, error=fault_of(error))
+                await asyncio.sleep(5.0)
+            else:
+                return
+
+    async def stop(self, within: float) -> None:
+        """Answer what is under way, take nothing new."""
+        self._server.should_exit = True
+        done, _ = await asyncio.wait([self._serving], timeout=within)
+        if not done:
+            self._server.force_exit = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for source in self._sources.values():
+            await source.close()
+
+
+def _source_input(item: ConfiguredInput) -> SourceInput:
+    return SourceInput(
+        name=item.name,
+        platform=item.platform,
+        key=item.key,
+        secret=item.secret.get_secret_value() if item.secret is not None else None,
+        settings=item.settings,
+        max_batches_per_second=item.max_batches_per_second,
+    )

@@ -1,0 +1,132 @@
+"""How far each connection has come, and the records that it holds for another try. One file, written by delivery."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from router_core.log.files import open_precious
+from router_core.log.port import PARTITIONS, HeldRecord, partition_of
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS connections (connection TEXT PRIMARY KEY, input TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cursors (
+    connection TEXT, partition INTEGER, seq INTEGER NOT NULL, total INTEGER NOT NULL,
+    PRIMARY KEY (connection, partition)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS held (
+    connection TEXT, record_id TEXT, partition INTEGER NOT NULL, seq INTEGER NOT NULL, user INTEGER NOT NULL,
+    not_before_ms INTEGER NOT NULL, attempts INTEGER NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL,
+    place INTEGER NOT NULL,
+    PRIMARY KEY (connection, record_id)
+) WITHOUT ROWID;
+"""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far one connection has come: the slowest partition's position and total, and how many records it holds."""
+
+    input: str
+    seq: int
+    total: int
+    held: int
+    keep_after: int
+    """Batches after this position are still needed."""
+
+
+class Cursors:
+    """The file `cursors.db`."""
+
+    def __init__(self, path: Path) -> None:
+        self.connection = open_precious(
+            path,
+            _SCHEMA,
+            holds="how far each connection has come",
+            mend="Move it away to deliver everything that is still kept once more (partners get duplicates), "
+            "or restore it from a backup.",
+        )
+
+    def register(self, connections: Mapping[str, str], head: int, totals: Mapping[str, int]) -> None:
+        """Start connections that are new, or that have another input than before, at the end of the log."""
+        known = dict(self.connection.execute("SELECT connection, input FROM connections"))
+        for name, source in connections.items():
+            if known.get(name) != source:
+                with self.connection:
+                    self.connection.execute("BEGIN IMMEDIATE")
+                    self.connection.execute("INSERT OR REPLACE INTO connections VALUES (?, ?)", (name, source))
+                    self.connection.execute("DELETE FROM held WHERE connection = ?", (name,))
+                    self.move(name, range(PARTITIONS), head, totals.get(source, 0))
+
+    def move(self, name: str, partitions: range, seq: int, total: int) -> None:
+        """Set cursors, inside the transaction under way."""
+        self.connection.executemany(
+            "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?)", [(name, p, seq, total) for p in partitions]
+        )
+
+    def positions(self, name: str, partitions: range) -> dict[int, int]:
+        """Partition to the position that is settled."""
+        rows = self.connection.execute(
+            "SELECT partition, seq FROM cursors WHERE connection = ? AND partition >= ? AND partition < ?",
+            (name, partitions.start, partitions.stop),
+        )
+        return dict(rows)
+
+    def hold(self, name: str, records: Sequence[HeldRecord]) -> None:
+        """Add or replace held records, inside the transaction under way; their order is kept."""
+        place = self.connection.execute("SELECT coalesce(max(place), 0) FROM held").fetchone()[0]
+        known = dict(self.connection.execute("SELECT record_id, place FROM held WHERE connection = ?", (name,)))
+        rows = []
+        for record in records:
+            place += 1
+            rows.append((
+                name, record.record_id, partition_of(record.user), record.seq, record.user, record.not_before_ms,
+                record.attempts, record.code, record.message, known.get(record.record_id, place),
+            ))  # fmt: skip
+        self.connection.executemany("INSERT OR REPLACE INTO held VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
+
+    def release(self, name: str, record_ids: Collection[str]) -> None:
+        """Remove held records, inside the transaction under way."""
+        self.connection.executemany(
+            "DELETE FROM held WHERE connection = ? AND record_id = ?", [(name, record_id) for record_id in record_ids]
+        )
+
+    def held(self, name: str, partitions: range) -> list[HeldRecord]:
+        """What these partitions hold, in order of acceptance."""
+        rows = self.connection.execute(
+            "SELECT seq, record_id, user, not_before_ms, attempts, code, message FROM held "
+            "WHERE connection = ? AND partition >= ? AND partition < ? ORDER BY seq, place",
+            (name, partitions.start, partitions.stop),
+        )
+        return [
+            HeldRecord(seq=r[0], record_id=r[1], user=r[2], not_before_ms=r[3], attempts=r[4], code=r[5], message=r[6])
+            for r in rows
+        ]
+
+    def progress(self) -> dict[str, Progress]:
+        """Every connection on file."""
+        held = {
+            name: (count, oldest)
+            for name, count, oldest in self.connection.execute(
+                "SELECT connection, count(*), min(seq) FROM held GROUP BY connection"
+            )
+        }
+        found = {}
+        for name, source, seq, total in self.connection.execute(
+            "SELECT connection, input, min(seq), min(total) FROM connections JOIN cursors USING (connection) "
+            "GROUP BY connection"
+        ):
+            count, oldest = held.get(name, (0, seq + 1))
+            found[name] = Progress(source, seq, total, count, min(seq, oldest - 1))
+        return found
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.connection.close()
+
+
+def forget_user(cursors: sqlite3.Connection, user: int) -> None:
+    """Remove a user's held records."""
+    cursors.execute("DELETE FROM held WHERE user = ?", (user,))

@@ -1,0 +1,81 @@
+"""From stored batches to the records that a destination gets: decode, transform, select."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import orjson
+
+from router_core.components import Transform
+from router_core.events import Platform, batch_from_json
+from router_core.isolation import fault_of, isolate
+from router_core.log.port import StoredBatch
+from router_core.outcomes import Outcome
+from router_core.records import BatchContext, Record, records_from_batch
+from router_core.selection import Selection
+
+WHOLE_BATCH = "b"
+"""`<seq>.b` is the id of a batch that cannot be decoded at all."""
+
+
+class Pipeline:
+    """One connection's way from the log to its destination."""
+
+    def __init__(
+        self, platform: Platform, channel: str, transforms: Sequence[tuple[str, Transform]], selection: Selection
+    ) -> None:
+        self._platform = platform
+        self._channel = channel
+        self._transforms = transforms
+        self._select = selection
+
+    async def prepare(self, batches: Sequence[StoredBatch]) -> tuple[list[Record], list[Outcome]]:
+        """The records to deliver, in order, and an outcome for each record that ends here."""
+        records: list[Record] = []
+        outcomes: list[Outcome] = []
+        for stored in batches:
+            decoded, malformed = self._decode(stored)
+            records += decoded
+            outcomes += malformed
+        for name, transform in self._transforms:
+            records, ended = await self._transform(name, transform, records)
+            outcomes += ended
+        records, skipped = self._select(records)
+        return records, outcomes + skipped
+
+    def _decode(self, stored: StoredBatch) -> tuple[list[Record], list[Outcome]]:
+        if not stored.body:
+            return [], [Outcome.skipped(f"{stored.seq}.{WHOLE_BATCH}", "erased", "the user was erased")]
+        context = BatchContext(
+            seq=stored.seq,
+            input=stored.input,
+            platform=self._platform,
+            channel=self._channel,
+            received_at_ms=stored.received_at_ms,
+            user=stored.user,
+            headers=orjson.loads(stored.headers) if stored.headers else {},
+            body=stored.body,
+        )
+        try:
+            return records_from_batch(batch_from_json(stored.body), context)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return [], [Outcome.rejected(f"{stored.seq}.{WHOLE_BATCH}", "malformed_batch", str(error))]
+
+    async def _transform(
+        self, name: str, transform: Transform, records: Sequence[Record]
+    ) -> tuple[list[Record], list[Outcome]]:
+        kept: list[Record] = []
+        outcomes: list[Outcome] = []
+
+        async def apply(part: Sequence[Record]) -> None:
+            result = await transform.apply(part)
+            kept.extend(result.records)
+            outcomes.extend(result.outcomes)
+
+        async def give_up(record: Record, error: Exception) -> None:
+            outcomes.append(Outcome.rejected(record.id, "transform_error", f"{name}: {fault_of(error)}"))
+
+        if records:
+            await isolate(records, apply, give_up)
+        return kept, outcomes

@@ -1,0 +1,89 @@
+"""Which records go to a connection's destination, and why the others do not.
+
+The rules, in order; the first that matches names the code:
+
+| code | rule |
+|---|---|
+| unsupported_platform | the destination does not take the input's platform |
+| sent_by_kit | the partner's kit in the app or page has sent it already |
+| kit_only | a type of event that only the partner's kit forwards |
+| unsupported_event_type | the destination does not take this type of event |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from router_core.components import DestinationType
+from router_core.events import Platform
+from router_core.outcomes import Outcome
+from router_core.records import PROFILE_UPDATE, BatchContext, Record
+
+Skip = tuple[str, str]
+"""Code and sentence."""
+
+
+class Selection:
+    """The decisions of one connection; those that depend on the type of event alone are made once."""
+
+    def __init__(self, destination: DestinationType, connection_settings: Any, platform: Platform) -> None:
+        self._type = destination
+        self._forward_web = getattr(connection_settings, "forward_web_requests_server_side", True)
+        self._platform_skip: Skip | None = None
+        if platform not in destination.accepts.platforms:
+            self._platform_skip = (
+                "unsupported_platform",
+                f"{destination.title} does not take platform {platform.value}",
+            )
+        self._by_type: dict[str, Skip | None] = {}
+
+    def __call__(self, records: Sequence[Record]) -> tuple[list[Record], list[Outcome]]:
+        """The records to send, in order, and a skipped outcome for each other."""
+        kept: list[Record] = []
+        outcomes: list[Outcome] = []
+        for record in records:
+            skip = self.reason(record)
+            if skip is None:
+                kept.append(record)
+            else:
+                outcomes.append(Outcome.skipped(record.id, *skip))
+        return kept, outcomes
+
+    def reason(self, record: Record) -> Skip | None:
+        """Why a record is not sent, or None if it is."""
+        if self._platform_skip is not None:
+            return self._platform_skip
+        if self._type.kit is not None and record.context.channel != "server_to_server":
+            by_kit = self._kit_skip(record.context)
+            if by_kit is not None:
+                return by_kit
+        try:
+            return self._by_type[record.event_type]
+        except KeyError:
+            skip = self._type_skip(record.event_type)
+            if len(self._by_type) < 1000:  # senders can make up types without end
+                self._by_type[record.event_type] = skip
+            return skip
+
+    def _kit_skip(self, context: BatchContext) -> Skip | None:
+        assert self._type.kit is not None
+        title = self._type.title
+        if context.channel == "javascript" and not self._forward_web:
+            return "sent_by_kit", f"the {title} kit in the page sends it: forward_web_requests_server_side is off"
+        if context.channel == "native":
+            kits = context.headers.get("x-mp-kits", "").replace(" ", "").split(",")
+            if str(self._type.kit.module_id) in kits:
+                return "sent_by_kit", f"the {title} kit in the app sends it: x-mp-kits names it"
+        return None
+
+    def _type_skip(self, event_type: str) -> Skip | None:
+        accepts, kit = self._type.accepts, self._type.kit
+        if event_type == PROFILE_UPDATE:
+            if accepts.profile_updates:
+                return None
+        elif kit is not None and event_type in kit.event_types:
+            return "kit_only", f"only the {self._type.title} kit in an app or page forwards {event_type}"
+        elif event_type in accepts.event_types:
+            return None
+        return "unsupported_event_type", f"{self._type.title} does not take {event_type}"

@@ -1,0 +1,214 @@
+"""`router run`: a supervisor with one accepting and one delivering worker, or both in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from router_core import worker
+from router_core.admin import admin_app
+from router_core.errors import RouterError
+from router_core.folder import lock_folder
+from router_core.listener import Server, bind
+from router_core.logs import logger
+from router_core.reports import Overview, Report, Role
+from router_core.worker import CANNOT_START, Parts
+
+if TYPE_CHECKING:
+    from router_core.configuration import Configuration
+
+_RESTART_AFTER = (0.2, 1.0, 2.0, 5.0)
+_RUNS_WELL_AFTER = 30.0
+
+
+class Worker:
+    """One worker process, started again when it ends by itself."""
+
+    def __init__(self, role: Role, config: Path, overview: Overview, listen: socket.socket | None) -> None:
+        self._role = role
+        self._config = config
+        self._overview = overview
+        self._listen = listen
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+        self.ready = asyncio.Event()
+        self._logger = logger(part="supervisor", worker=role)
+
+    async def run(self) -> None:
+        """Keep the worker alive until `stop`. Raises `RouterError` if it says that it cannot start."""
+        failures = 0
+        while not self._stopping:
+            started = time.monotonic()
+            status = await self._run_once()
+            if self._is_stopping():
+                return
+            self._overview.worker_down(self._role)
+            if status == CANNOT_START:
+                raise RouterError(f"the {self._role} worker cannot start; its message stands above")
+            failures = 0 if time.monotonic() - started > _RUNS_WELL_AFTER else failures + 1
+            wait = _RESTART_AFTER[min(failures, len(_RESTART_AFTER)) - 1]
+            self._logger.error("worker_ended", status=status, restart_in_seconds=wait)
+            await asyncio.sleep(wait)
+
+    def _is_stopping(self) -> bool:
+        return self._stopping
+
+    async def _run_once(self) -> int:
+        read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        arguments = [self._role, str(self._config), "--report", str(write_end)]
+        passed = [write_end, *_LOCKS]
+        if self._listen is not None:
+            arguments += ["--listen", str(self._listen.fileno())]
+            passed.append(self._listen.fileno())
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "router_core.worker", *arguments,
+                stdin=asyncio.subprocess.PIPE, pass_fds=passed,
+            )  # fmt: skip
+        finally:
+            os.close(write_end)
+        async for report in _reports(read_end):
+            self._overview.take(report)
+            self.ready.set()
+        return await self._process.wait()
+
+    async def stop(self, within: float) -> None:
+        """Ask it to end, and end it if it takes too long."""
+        self._stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(within):
+                await process.wait()
+        except TimeoutError:
+            self._logger.error("worker_killed", reason=f"it did not stop within {within:g} seconds")
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+_LOCKS: list[int] = []
+"""Descriptors that hold the data folder; workers get them too, so that it is free only when all are gone."""
+
+
+async def _reports(descriptor: int) -> AsyncIterator[Report]:
+    reader = asyncio.StreamReader(limit=16 * 1024 * 1024)
+    loop = asyncio.get_running_loop()
+    with os.fdopen(descriptor, "rb", buffering=0) as pipe:
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+        decoder = msgspec.json.Decoder(Report)
+        try:
+            while line := await reader.readline():
+                try:
+                    yield decoder.decode(line)
+                except msgspec.DecodeError as error:  # a full pipe cuts a line; anything else is a fault of ours
+                    logger(part="supervisor").warning("report_unreadable", reason=str(error))
+        finally:
+            transport.close()
+
+
+async def supervise(configuration: Configuration, config: Path, *, single_process: bool = False) -> None:
+    """Run until SIGTERM or SIGINT. Raises `RouterError` with a sentence if it cannot."""
+    settings = configuration.settings
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if settings.log.engine == "memory" and not single_process:
+        raise RouterError("log.engine memory works in one process only: add --single-process.")
+    lock = lock_folder(settings.log.path)
+    _LOCKS[:] = [lock]
+    listening = bind(settings.listen.host, settings.listen.port, "listen.port")
+    admin_socket = bind(settings.admin.host, settings.admin.port, "admin.port")
+    overview = Overview({name: (c.input.name, c.output.name) for name, c in configuration.connections.items()})
+    token = settings.admin.token.get_secret_value() if settings.admin.token is not None else None
+    admin = Server(admin_app(overview, token))
+    serving = asyncio.create_task(admin.serve([admin_socket]))
+    log = logger(part="supervisor")
+    try:
+        run = _run_here if single_process else _run_workers
+        await run(configuration, config, overview, listening, stop, lambda: _say_ready(log, listening, admin_socket))
+    finally:
+        admin.should_exit = True
+        await serving
+        listening.close()
+        os.close(lock)
+        _LOCKS.clear()
+    log.info("stopped")
+
+
+def _say_ready(log: object, listening: socket.socket, admin: socket.socket) -> None:
+    log.info(  # type: ignore[attr-defined]  # structlog's loggers have no common type
+        "ready", listen="{}:{}".format(*listening.getsockname()[:2]), admin="{}:{}".format(*admin.getsockname()[:2])
+    )
+
+
+async def _run_workers(
+    configuration: Configuration,
+    config: Path,
+    overview: Overview,
+    listening: socket.socket,
+    stop: asyncio.Event,
+    say_ready: Callable[[], None],
+) -> None:
+    """One process to accept, one to deliver; on a stop, accepting ends first."""
+    log = worker.log_for(configuration)
+    # Every connection has its cursors before the first batch is accepted: a new one misses nothing.
+    await log.open(*worker.log_names(configuration))
+    await log.close()
+    ingest = Worker("ingest", config, overview, listening)
+    deliver = Worker("deliver", config, overview, None)
+    running = [asyncio.create_task(ingest.run()), asyncio.create_task(deliver.run())]
+    ready = asyncio.create_task(_both_ready(ingest, deliver, say_ready))
+    stopping = asyncio.create_task(stop.wait())
+    within = configuration.settings.delivery.stop_within.total_seconds()
+    try:
+        done, _ = await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ready.cancel()
+        stopping.cancel()
+        await ingest.stop(within * 0.4)
+        await deliver.stop(within * 0.6)
+        for task in running:
+            task.cancel()
+        results = await asyncio.gather(*running, return_exceptions=True)
+    for task, result in zip(running, results, strict=True):
+        if task in done and isinstance(result, Exception):
+            raise result
+
+
+async def _both_ready(ingest: Worker, deliver: Worker, say_ready: Callable[[], None]) -> None:
+    await ingest.ready.wait()
+    await deliver.ready.wait()
+    say_ready()
+
+
+async def _run_here(
+    configuration: Configuration,
+    config: Path,
+    overview: Overview,
+    listening: socket.socket,
+    stop: asyncio.Event,
+    say_ready: Callable[[], None],
+) -> None:
+    """Everything on this event loop: for debugging, tests and tiny hosts."""
+    parts = Parts(configuration, "router", config)
+    try:
+        await parts.start([listening], overview.take)
+        say_ready()
+        await stop.wait()
+    finally:
+        await parts.stop()

@@ -1,0 +1,185 @@
+"""One worker process: accepting or delivering. Started by the supervisor, and gone as soon as the supervisor is."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import uvloop
+
+from router_core.connection import ConnectionStatus
+from router_core.deliverer import Deliverer
+from router_core.errors import ConfigurationError, RouterError
+from router_core.ingest import Ingest
+from router_core.log.embedded import EmbeddedLog
+from router_core.log.port import EventLog
+from router_core.logs import configure_logs, logger
+from router_core.reports import Report, Reporter, Role
+from router_core.store import StateFile
+from router_core.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from router_core.configuration import Configuration
+
+REPORT_EVERY = 1.0
+LOOK_AT_SETTINGS_EVERY = 3.0
+CANNOT_START = 3
+"""Exit status of a worker for which another try would end the same way."""
+
+
+class Parts:
+    """The log, the state and the halves of the router in one process, opened and closed in order."""
+
+    def __init__(self, configuration: Configuration, role: Role, config_path: Path) -> None:
+        self.configuration = configuration
+        self.role = role
+        self.config_path = config_path
+        self.telemetry = Telemetry()
+        self.log = log_for(configuration)
+        self.state = StateFile(configuration.settings.log.path / "state.db")
+        self.ingest: Ingest | None = None
+        self.deliverer: Deliverer | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, sockets: list[socket.socket], report: Callable[[Report], None]) -> None:
+        """Bring the halves up, delivering first, and report from then on."""
+        from router_core.otel import export_telemetry
+
+        export_telemetry(self.configuration.settings.telemetry.otlp_endpoint, self.telemetry, self.role)
+        await self.log.open(*log_names(self.configuration))
+        if self.role != "ingest":
+            self.deliverer = Deliverer(self.configuration, self.log, self.state, self.telemetry)
+            await self.deliverer.start()
+            self._tasks.append(asyncio.create_task(self._watch_settings(self.deliverer)))
+        if self.role != "deliver":
+            self.ingest = Ingest(self.configuration, self.log, self.state, self.telemetry)
+            await self.ingest.start(sockets)
+        gc.collect()
+        gc.freeze()  # what is there now stays for good; the collector need not look at it again
+        self._tasks.append(asyncio.create_task(self._report(report)))
+
+    async def _report(self, send: Callable[[Report], None]) -> None:
+        reporter = Reporter(self.role, self.log, self.telemetry)
+        while True:
+            connections: Mapping[str, ConnectionStatus] = {}
+            if self.deliverer is not None:
+                connections = self.deliverer.status()
+            try:
+                send(await reporter.report(connections))
+            except Exception as error:
+                logger(part=self.role).error("report_failed", error=str(error))
+            await asyncio.sleep(REPORT_EVERY)
+
+    async def _watch_settings(self, deliverer: Deliverer) -> None:
+        """While a connection is paused, look whether its settings were mended: a file behind `${file:…}`, mostly."""
+        from router_core.check import load_configuration
+
+        while True:
+            await asyncio.sleep(LOOK_AT_SETTINGS_EVERY)
+            if not deliverer.paused:
+                continue
+            try:
+                await deliverer.apply(await asyncio.to_thread(load_configuration, self.config_path))
+            except ConfigurationError as error:
+                logger(part=self.role).warning("configuration_unusable", problems=len(error.problems))
+            except Exception as error:
+                logger(part=self.role).error("settings_not_applied", error=str(error))
+
+    async def stop(self) -> None:
+        """In order: accept nothing more, end the calls under way, close the log."""
+        within = self.configuration.settings.delivery.stop_within.total_seconds()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.ingest is not None:
+            await self.ingest.stop(within * 0.3)
+        if self.deliverer is not None:
+            await self.deliverer.stop(within * 0.6)
+        await self.log.close()
+        self.state.close()
+
+
+def log_for(configuration: Configuration) -> EventLog:
+    """The event log that the configuration names, not opened yet."""
+    settings = configuration.settings.log
+    if settings.engine == "memory":
+        from router_core.log.memory import MemoryLog
+
+        return MemoryLog(max_bytes=settings.max_bytes)
+    return EmbeddedLog(
+        settings.path,
+        max_bytes=settings.max_bytes,
+        retention=settings.retention.total_seconds(),
+        deduplicate_for=settings.deduplicate_for.total_seconds(),
+        segment_bytes=settings.segment_bytes,
+    )
+
+
+def log_names(configuration: Configuration) -> tuple[list[str], dict[str, str]]:
+    """What `EventLog.open` wants to know: the inputs, and each connection's input."""
+    connections = {name: connection.input.name for name, connection in configuration.connections.items()}
+    return list(configuration.inputs), connections
+
+
+def main() -> None:
+    """Entry of a worker process; the supervisor writes the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("role", choices=["ingest", "deliver"])
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--report", type=int, required=True)
+    parser.add_argument("--listen", type=int)
+    arguments = parser.parse_args()
+    try:
+        uvloop.run(_work(arguments.role, arguments.config, arguments.report, arguments.listen))
+    except RouterError as error:
+        print(f"router {arguments.role}: {error}", file=sys.stderr)
+        sys.exit(CANNOT_START)
+
+
+async def _work(role: Role, config: Path, report_to: int, listen: int | None) -> None:
+    from router_core.check import load_configuration
+
+    configuration = load_configuration(config)
+    telemetry = configuration.settings.telemetry
+    configure_logs(telemetry.log_format, telemetry.log_level)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C reaches the whole group; the supervisor decides
+    loop.add_reader(0, _leave_with_supervisor)
+    sockets = [] if listen is None else [socket.socket(fileno=listen)]
+    parts = Parts(configuration, role, config)
+    encoder = msgspec.json.Encoder()
+
+    def report(message: Report) -> None:
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            os.write(report_to, encoder.encode(message) + b"\n")
+
+    try:
+        await parts.start(sockets, report)
+        await stop.wait()
+    finally:
+        await parts.stop()
+
+
+def _leave_with_supervisor() -> None:
+    """The supervisor holds the other end of standard input: its end means that the supervisor was killed.
+
+    Leaving at once is as good as being killed, which everything here is made for; it frees the folder and the port.
+    """
+    if not os.read(0, 1):
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
