@@ -48,7 +48,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     def occurred_at_ms(self) -> int:
         """When it happened, Unix milliseconds: the event's own time, else the time of acceptance."""
         value = self.event.timestamp_unixtime_ms if self.event is not None else None
-        if isinstance(value, str) and value.isascii() and value.isdigit():
+        if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdigit():
             value = int(value)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
             return int(value)

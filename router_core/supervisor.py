@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,10 +34,14 @@ _RUNS_WELL_AFTER = 30.0
 class Worker:
     """One worker process, started again when it ends by itself."""
 
-    def __init__(self, role: Role, config: Path, overview: Overview, listen: socket.socket | None) -> None:
+    def __init__(
+        self, role: Role, config: Path, overview: Overview, lock: int, listen: socket.socket | None = None
+    ) -> None:
+        """`lock` holds the data folder; the worker gets it too, so that the folder is free only when all are gone."""
         self._role = role
         self._config = config
         self._overview = overview
+        self._lock = lock
         self._listen = listen
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
@@ -67,7 +71,7 @@ class Worker:
         read_end, write_end = os.pipe()
         os.set_blocking(write_end, False)
         arguments = [self._role, str(self._config), "--report", str(write_end)]
-        passed = [write_end, *_LOCKS]
+        passed = [write_end, self._lock]
         if self._listen is not None:
             arguments += ["--listen", str(self._listen.fileno())]
             passed.append(self._listen.fileno())
@@ -89,8 +93,8 @@ class Worker:
         process = self._process
         if process is None or process.returncode is not None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+        if process.stdin is not None:
+            process.stdin.write(b"s")
         try:
             async with asyncio.timeout(within):
                 await process.wait()
@@ -99,10 +103,6 @@ class Worker:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-
-
-_LOCKS: list[int] = []
-"""Descriptors that hold the data folder; workers get them too, so that it is free only when all are gone."""
 
 
 async def _reports(descriptor: int) -> AsyncIterator[Report]:
@@ -121,94 +121,83 @@ async def _reports(descriptor: int) -> AsyncIterator[Report]:
             transport.close()
 
 
-async def supervise(configuration: Configuration, config: Path, *, single_process: bool = False) -> None:
-    """Run until SIGTERM or SIGINT. Raises `RouterError` with a sentence if it cannot."""
-    settings = configuration.settings
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    if settings.log.engine == "memory" and not single_process:
-        raise RouterError("log.engine memory works in one process only: add --single-process.")
-    lock = lock_folder(settings.log.path)
-    _LOCKS[:] = [lock]
-    listening = bind(settings.listen.host, settings.listen.port, "listen.port")
-    admin_socket = bind(settings.admin.host, settings.admin.port, "admin.port")
-    overview = Overview({name: (c.input.name, c.output.name) for name, c in configuration.connections.items()})
-    token = settings.admin.token.get_secret_value() if settings.admin.token is not None else None
-    admin = Server(admin_app(overview, token))
-    serving = asyncio.create_task(admin.serve([admin_socket]))
-    log = logger(part="supervisor")
-    try:
-        run = _run_here if single_process else _run_workers
-        await run(configuration, config, overview, listening, stop, lambda: _say_ready(log, listening, admin_socket))
-    finally:
-        admin.should_exit = True
-        await serving
-        listening.close()
-        os.close(lock)
-        _LOCKS.clear()
-    log.info("stopped")
+class Supervisor:
+    """Binds the ports, holds the data folder, keeps the workers alive, and answers on the admin port."""
 
+    def __init__(self, configuration: Configuration, config: Path) -> None:
+        self._configuration = configuration
+        self._config = config
+        self._stop = asyncio.Event()
+        self._logger = logger(part="supervisor")
+        connections = configuration.connections.items()
+        self._overview = Overview({name: (item.input.name, item.output.name) for name, item in connections})
 
-def _say_ready(log: object, listening: socket.socket, admin: socket.socket) -> None:
-    log.info(  # type: ignore[attr-defined]  # structlog's loggers have no common type
-        "ready", listen="{}:{}".format(*listening.getsockname()[:2]), admin="{}:{}".format(*admin.getsockname()[:2])
-    )
+    async def run(self, *, single_process: bool = False) -> None:
+        """Run until SIGTERM or SIGINT. Raises `RouterError` with a sentence if it cannot."""
+        settings = self._configuration.settings
+        if settings.log.engine == "memory" and not single_process:
+            raise RouterError("log.engine memory works in one process only: add --single-process.")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        with contextlib.ExitStack() as stack:
+            lock = lock_folder(settings.log.path)
+            stack.callback(os.close, lock)
+            listening = stack.enter_context(bind(settings.listen.host, settings.listen.port, "listen.port"))
+            admin_socket = stack.enter_context(bind(settings.admin.host, settings.admin.port, "admin.port"))
+            token = settings.admin.token.get_secret_value() if settings.admin.token is not None else None
+            admin = Server(admin_app(self._overview, token))
+            serving = asyncio.create_task(admin.serve([admin_socket]))
+            try:
+                if single_process:
+                    await self._run_here(listening, admin_socket)
+                else:
+                    await self._run_workers(lock, listening, admin_socket)
+            finally:
+                admin.should_exit = True
+                await serving
+        self._logger.info("stopped")
 
-
-async def _run_workers(
-    configuration: Configuration,
-    config: Path,
-    overview: Overview,
-    listening: socket.socket,
-    stop: asyncio.Event,
-    say_ready: Callable[[], None],
-) -> None:
-    """One process to accept, one to deliver; on a stop, accepting ends first."""
-    log = worker.log_for(configuration)
-    # Every connection has its cursors before the first batch is accepted: a new one misses nothing.
-    await log.open(*worker.log_names(configuration))
-    await log.close()
-    ingest = Worker("ingest", config, overview, listening)
-    deliver = Worker("deliver", config, overview, None)
-    running = [asyncio.create_task(ingest.run()), asyncio.create_task(deliver.run())]
-    ready = asyncio.create_task(_both_ready(ingest, deliver, say_ready))
-    stopping = asyncio.create_task(stop.wait())
-    within = configuration.settings.delivery.stop_within.total_seconds()
-    try:
-        done, _ = await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        ready.cancel()
-        stopping.cancel()
-        await ingest.stop(within * 0.4)
-        await deliver.stop(within * 0.6)
+    async def _run_workers(self, lock: int, listening: socket.socket, admin: socket.socket) -> None:
+        """One process to accept, one to deliver; on a stop, accepting ends first."""
+        log = worker.log_for(self._configuration)
+        # Every connection has its cursors before the first batch is accepted: a new one misses nothing.
+        await log.open(*worker.log_names(self._configuration))
+        await log.close()
+        ingest = Worker("ingest", self._config, self._overview, lock, listening)
+        deliver = Worker("deliver", self._config, self._overview, lock)
+        running = [asyncio.create_task(ingest.run()), asyncio.create_task(deliver.run())]
+        others = [
+            asyncio.create_task(self._say_ready([ingest, deliver], listening, admin)),
+            stopping := asyncio.create_task(self._stop_wanted()),
+        ]
+        within = self._configuration.settings.delivery.stop_within.total_seconds()
+        try:
+            ended, _ = await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await ingest.stop(within * 0.4)
+            await deliver.stop(within * 0.6)
+            for task in (*running, *others):
+                task.cancel()
+            await asyncio.gather(*running, *others, return_exceptions=True)
         for task in running:
-            task.cancel()
-        results = await asyncio.gather(*running, return_exceptions=True)
-    for task, result in zip(running, results, strict=True):
-        if task in done and isinstance(result, Exception):
-            raise result
+            if task in ended:
+                task.result()
 
+    async def _run_here(self, listening: socket.socket, admin: socket.socket) -> None:
+        """Everything on this event loop: for debugging, tests and tiny hosts."""
+        parts = Parts(self._configuration, "router", self._config)
+        try:
+            await parts.start([listening], self._overview.take)
+            await self._say_ready([], listening, admin)
+            await self._stop.wait()
+        finally:
+            await parts.stop()
 
-async def _both_ready(ingest: Worker, deliver: Worker, say_ready: Callable[[], None]) -> None:
-    await ingest.ready.wait()
-    await deliver.ready.wait()
-    say_ready()
+    async def _stop_wanted(self) -> None:
+        await self._stop.wait()
 
-
-async def _run_here(
-    configuration: Configuration,
-    config: Path,
-    overview: Overview,
-    listening: socket.socket,
-    stop: asyncio.Event,
-    say_ready: Callable[[], None],
-) -> None:
-    """Everything on this event loop: for debugging, tests and tiny hosts."""
-    parts = Parts(configuration, "router", config)
-    try:
-        await parts.start([listening], overview.take)
-        say_ready()
-        await stop.wait()
-    finally:
-        await parts.stop()
+    async def _say_ready(self, workers: Sequence[Worker], *sockets: socket.socket) -> None:
+        for item in workers:
+            await item.ready.wait()
+        listen, admin = ("{}:{}".format(*item.getsockname()[:2]) for item in sockets)
+        self._logger.info("ready", listen=listen, admin=admin)

@@ -154,9 +154,10 @@ async def _work(role: Role, config: Path, report_to: int, listen: int | None) ->
     configure_logs(telemetry.log_format, telemetry.log_level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C reaches the whole group; the supervisor decides
-    loop.add_reader(0, _leave_with_supervisor)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Ctrl-C, and service managers, reach all processes of a group at once; the supervisor says in which order.
+        loop.add_signal_handler(number, lambda: None)
+    loop.add_reader(0, _obey_supervisor, stop)
     sockets = [] if listen is None else [socket.socket(fileno=listen)]
     parts = Parts(configuration, role, config)
     encoder = msgspec.json.Encoder()
@@ -172,13 +173,16 @@ async def _work(role: Role, config: Path, report_to: int, listen: int | None) ->
         await parts.stop()
 
 
-def _leave_with_supervisor() -> None:
-    """The supervisor holds the other end of standard input: its end means that the supervisor was killed.
+def _obey_supervisor(stop: asyncio.Event) -> None:
+    """The supervisor holds the other end of standard input: a byte means stop, its end that the supervisor is dead.
 
-    Leaving at once is as good as being killed, which everything here is made for; it frees the folder and the port.
+    Then leaving at once is as good as being killed, which everything here is made for; it frees the folder and the
+    port for the next router.
     """
     if not os.read(0, 1):
         os._exit(1)
+    stop.set()
+    asyncio.get_running_loop().remove_reader(0)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,14 @@ def add_to(app: typer.Typer) -> None:
         from router_core.check import load_configuration
         from router_core.cli.printing import print_findings
         from router_core.logs import configure_logs
-        from router_core.supervisor import supervise
+        from router_core.supervisor import Supervisor
 
         configuration = load_configuration(config)
         telemetry = configuration.settings.telemetry
         configure_logs(telemetry.log_format, telemetry.log_level)
         print_findings(configuration.findings)
-        uvloop.run(supervise(configuration, config, single_process=single_process))
+
+        async def supervise() -> None:
+            await Supervisor(configuration, config).run(single_process=single_process)
+
+        uvloop.run(supervise())

@@ -1,0 +1,180 @@
+"""The destination type `clevertap`: map, send, turn the answer into outcomes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import orjson
+
+from router_clevertap.client import PASSCODE_HEADER, answered_body, merge, outcomes_from_answer, request_for
+from router_clevertap.identity import MODULE
+from router_clevertap.mapping import RecordMapper
+from router_clevertap.plan import Call, Plan, plan_of
+from router_clevertap.regions import host_of, is_known
+from router_clevertap.settings import ClevertapConfiguration, ClevertapConnection, web_kit_settings
+from router_core.components import (
+    Accepts,
+    Destination,
+    DestinationContext,
+    DestinationType,
+    Kit,
+    Limits,
+)
+from router_core.errors import CallRefused, DeliveryError, Throttled, Unavailable
+from router_core.events import DeviceIdentity, EventType, Platform, UserIdentity
+from router_core.outcomes import Outcome
+from router_core.records import Record
+
+_UPLOAD_SECONDS: Final = 25.0
+# A restricted name is refused (code 513, recorded answer), so this stores nothing even where dry runs are unknown.
+_PROBE: Final = {"type": "event", "identity": "router-check", "evtName": "App Launched", "evtData": {}}
+
+
+class ClevertapDestination(Destination):
+    """One connection's way to a CleverTap account."""
+
+    def __init__(self, context: DestinationContext) -> None:
+        self._context = context
+        self._settings: ClevertapConfiguration = context.settings
+        self._mapper = RecordMapper(context.connection_settings)
+
+    async def open(self) -> None:
+        """Warns of a region that this version does not know; CleverTap adds some now and then."""
+        region = self._settings.region
+        if not is_known(region) and self._settings.base_url is None:
+            self._context.log.warning("clevertap_region_unknown", region=region, host=host_of(region))
+
+    async def deliver(self, records: Sequence[Record]) -> Sequence[Outcome]:
+        """Upload the records; see `Destination.deliver`.
+
+        If a later upload of the same call fails as a whole, what the earlier ones settled is reported and the rest is
+        left to be retried.
+        """
+        plan = plan_of(records, self._mapper, self._settings.records_per_call)
+        self._count(plan)
+        sent: dict[str, Outcome] = {}
+        for number, call in enumerate(plan.calls):
+            try:
+                merge(sent, await self._upload(call))
+            except DeliveryError:
+                if number == 0:
+                    raise
+                plan.drop_unfinished(number, sent)
+                break
+        return plan.with_followers([*plan.settled, *sent.values()])
+
+    async def _upload(self, call: Call) -> list[Outcome]:
+        request = request_for(self._settings, call.items)
+        answer = await self._context.http.request(
+            request.method, request.url, headers=request.headers, content=request.content, timeout=_UPLOAD_SECONDS
+        )
+        return outcomes_from_answer(answer, call.record_ids, call.items, self._context.clock.now())
+
+    def _count(self, plan: Plan) -> None:
+        for code, count in Counter(note.code for _, note in plan.notes).items():
+            self._context.telemetry.count("altered_values", count, connection=self._context.name, code=code)
+
+    def preview(self, records: Sequence[Record]) -> Sequence[Mapping[str, Any]]:
+        """The uploads, with the notes on what was changed; then one entry for what is not sent, if there is any."""
+        plan = plan_of(records, self._mapper, self._settings.records_per_call)
+        previews = [self._preview(plan, call) for call in plan.calls]
+        unsent = [_plain(outcome) for outcome in plan.settled]
+        unsent += [{"record": one, "code": "same_profile", "follows": led} for one, led in plan.followers.items()]
+        return [*previews, {"not_sent": unsent}] if unsent else previews
+
+    def _preview(self, plan: Plan, call: Call) -> Mapping[str, Any]:
+        request = request_for(self._settings, call.items)
+        sent = frozenset(call.record_ids)
+        return {
+            "method": request.method,
+            "url": request.url,
+            "headers": {**request.headers, PASSCODE_HEADER: "***"},
+            "body": orjson.loads(request.content),
+            "records": call.record_ids,
+            "notes": [{"record": one, "code": n.code, "key": n.key} for one, n in plan.notes if one in sent],
+        }
+
+    async def check(self) -> None:
+        """A dry run of one record. Raises `InvalidCredentials` naming the setting to mend, or `Unavailable`."""
+        request = request_for(self._settings, [_PROBE], dry_run=True)
+        answer = await self._context.http.request(
+            request.method, request.url, headers=request.headers, content=request.content, timeout=_UPLOAD_SECONDS
+        )
+        try:
+            answered_body(answer, self._context.clock.now())
+        except (Throttled, CallRefused) as problem:
+            raise Unavailable(f"{problem} The settings could not be proved.") from problem
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "record": outcome.record_id,
+        "outcome": outcome.disposition.value,
+        "code": outcome.code,
+        "message": outcome.message,
+    }
+
+
+def _limits(settings: ClevertapConfiguration) -> Limits:
+    return Limits(
+        records=settings.records_per_call, calls_in_flight=settings.calls_in_flight, timeout=timedelta(seconds=60)
+    )
+
+
+CLEVERTAP: Final = DestinationType(
+    name="clevertap",
+    title="CleverTap",
+    summary="Events and profiles through CleverTap's upload API.",
+    create=ClevertapDestination,
+    configuration_settings=ClevertapConfiguration,
+    connection_settings=ClevertapConnection,
+    accepts=Accepts(
+        platforms=frozenset(
+            {
+                Platform.ANDROID,
+                Platform.DATA_FEEDS,
+                Platform.IOS,
+                Platform.TVOS,
+                Platform.SMART_TV,
+                Platform.WEB,
+            }
+        ),
+        event_types=frozenset(
+            {
+                EventType.CUSTOM_EVENT,
+                EventType.COMMERCE_EVENT,
+                EventType.SCREEN_VIEW,
+                EventType.USER_ATTRIBUTE_CHANGE,
+                EventType.USER_IDENTITY_CHANGE,
+            }
+        ),
+        profile_updates=True,
+        user_identities=frozenset(
+            {
+                UserIdentity.CUSTOMER_ID,
+                UserIdentity.EMAIL,
+                UserIdentity.FACEBOOK,
+                UserIdentity.GOOGLE,
+                UserIdentity.MOBILE_NUMBER,
+            }
+        ),
+        device_identities=frozenset(DeviceIdentity),
+    ),
+    limits_for=_limits,
+    kit=Kit(
+        module_id=MODULE,
+        event_types=frozenset(
+            {
+                EventType.APPLICATION_STATE_TRANSITION,
+                EventType.OPT_OUT,
+                EventType.PUSH_MESSAGE,
+                EventType.PUSH_REGISTRATION,
+            }
+        ),
+        settings=web_kit_settings,
+    ),
+)
+"""What the plugin announces."""

@@ -1,0 +1,153 @@
+"""Settings of a CleverTap account, and of one connection to it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+from router_clevertap.regions import host_of, region_from_text
+from router_core.components import ConfigurationSettings, ConnectionSettings, setting
+from router_core.events import IDENTITY_ALIASES, Platform
+
+_WHERE = "In CleverTap's dashboard it stands under Settings → Project"
+_ACCOUNT_MEND = f"The Account ID is empty or has characters that an ID cannot have. {_WHERE} (Project ID)."
+_PASSCODE_MEND = f"The Passcode is empty or has characters that a passcode cannot have. {_WHERE} → Passcodes."
+
+
+def _account_id(text: str) -> str:
+    return _header_text(text, _ACCOUNT_MEND)
+
+
+def _passcode(secret: SecretStr) -> SecretStr:
+    return SecretStr(_header_text(secret.get_secret_value(), _PASSCODE_MEND))
+
+
+def _header_text(text: str, mend: str) -> str:
+    """Text that can be sent as a header, without the line end that a secret from a file often has."""
+    text = text.strip()
+    if not text or not text.isascii() or not text.isprintable():
+        raise ValueError(mend)
+    return text
+
+
+def _base_url(text: str | None) -> str | None:
+    """Raises ValueError unless the text is an http or https URL without credentials, query and fragment."""
+    if text is None or not text.strip():
+        return None
+    text = text.strip()
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # its text would repeat a part of the value
+        is_url = False
+    if not is_url or not text.isprintable() or " " in text:
+        raise ValueError("Base URL must look like https://host or http://host:port.")
+    if "@" in parts.netloc:
+        raise ValueError("Base URL must not hold credentials; they go into Account ID and Passcode.")
+    if "?" in text or "#" in text:
+        raise ValueError("Base URL must not have a query or a fragment.")
+    return text.rstrip("/")
+
+
+class ClevertapConfiguration(ConfigurationSettings):
+    """One CleverTap account."""
+
+    account_id: Annotated[str, AfterValidator(_account_id)] = setting(
+        title="Account ID", help="CleverTap's Project ID: Settings → Project in its dashboard.", example="TEST-123-456Z"
+    )
+    passcode: Annotated[SecretStr, AfterValidator(_passcode)] = setting(
+        title="Passcode", help="A passcode of the project: Settings → Project → Passcodes in CleverTap's dashboard."
+    )
+    account_token: SecretStr | None = setting(
+        None, title="Account Token", help="CleverTap's Project Token. Only kits in apps use it, never the server."
+    )
+    region: Annotated[str, AfterValidator(region_from_text)] = setting(
+        "", title="Region", help="Region of the account, the first part of the dashboard's address. Empty: Europe.",
+        example="in1",
+    )  # fmt: skip
+    base_url: Annotated[str | None, AfterValidator(_base_url)] = setting(
+        None, title="Base URL", help="In place of the region's host: a proxy or the sandbox.",
+        example="http://127.0.0.1:8901",
+    )  # fmt: skip
+    calls_in_flight: int = setting(
+        3, title="Calls in flight", help="Uploads at once. CleverTap refuses more than 15 per account.", ge=1, le=15
+    )
+    records_per_call: int = setting(
+        1000, title="Records per call", help="Most records in one upload; CleverTap takes 1000.", ge=1, le=1000
+    )
+
+    @property
+    def api_url(self) -> str:
+        """Where the API is, without a slash at the end."""
+        return self.base_url or f"https://{host_of(self.region)}"
+
+
+class UserId(StrEnum):
+    """What can name the user at CleverTap: mParticle's user identities and its own id, by core's names."""
+
+    CUSTOMER_ID = "customer_id"
+    EMAIL = "email"
+    MPID = "mpid"
+    MOBILE_NUMBER = "mobile_number"
+    FACEBOOK = "facebook"
+    GOOGLE = "google"
+    OTHER = "other"
+    OTHER_ID_2 = "other_id_2"
+    OTHER_ID_3 = "other_id_3"
+    OTHER_ID_4 = "other_id_4"
+    OTHER_ID_5 = "other_id_5"
+    OTHER_ID_6 = "other_id_6"
+    OTHER_ID_7 = "other_id_7"
+    OTHER_ID_8 = "other_id_8"
+    OTHER_ID_9 = "other_id_9"
+    OTHER_ID_10 = "other_id_10"
+
+
+_SPELLINGS: Final = {
+    **{spelling: identity.value for spelling, identity in IDENTITY_ALIASES.items()},
+    "phone": "mobile_number",
+    "phone_number": "mobile_number",
+    "mparticle_id": "mpid",
+}
+
+
+def _user_id(value: Any) -> Any:
+    """Fold mParticle's spellings, such as `customerId` and `other2`, into core's names."""
+    if not isinstance(value, str):
+        return value
+    word = value.strip().lower().replace(" ", "_").replace("-", "_")
+    return _SPELLINGS.get(word, word)
+
+
+class ClevertapConnection(ConnectionSettings):
+    """One input's connection to a CleverTap account."""
+
+    user_id: Annotated[UserId, BeforeValidator(_user_id)] = setting(
+        UserId.CUSTOMER_ID, title="User ID", help="The identity that is sent as CleverTap's `identity`.",
+        example="customer_id",
+    )  # fmt: skip
+    forward_web_requests_server_side: bool = setting(
+        True,
+        title="Forward Web Requests Server Side",
+        help="Send what web pages report from here. If off, the CleverTap kit in the page sends it.",
+        platforms={Platform.WEB},
+    )
+
+
+_MPARTICLE_SPELLING: Final = {"customer_id": "customerId"} | {f"other_id_{n}": f"other{n}" for n in range(2, 11)}
+
+
+def web_kit_settings(configuration: ClevertapConfiguration, connection: ClevertapConnection) -> dict[str, str]:
+    """The settings that mParticle's CleverTap web kit reads, by its names. None of them is secret.
+
+    The kit knows only `"True"` and `"False"` (mParticle web kit source).
+    """
+    return {
+        "accountID": configuration.account_id,
+        "region": configuration.region,
+        "forwardWebRequestsServerSide": str(connection.forward_web_requests_server_side),
+        "userIdField": _MPARTICLE_SPELLING.get(connection.user_id, connection.user_id.value),
+    }

@@ -1,0 +1,67 @@
+"""Whatever comes in, the sandbox answers."""
+
+from typing import Any
+
+import httpx
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from router_clevertap.sandbox import SandboxServer
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8)
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["$set", "$add", "$remove", "$incr", "$decr", "$delete", "id", "type", "Email", "a"]
+            ),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+DATA = VALUES | st.dictionaries(
+    st.sampled_from(
+        ["Email", "Phone", "Age", "Gender", "identity", "MSG-sms", "Items", "id", "type", "keys", "a", "b"]
+    ),
+    VALUES,
+    max_size=4,
+)
+KINDS = st.sampled_from(["event", "profile", "token", "other"])
+RECORDS = VALUES | st.fixed_dictionaries(
+    {"type": KINDS | VALUES},
+    optional={
+        "identity": st.sampled_from(["u1", "u2", 3]) | VALUES,
+        "objectId": st.sampled_from(["__g1", "-v1"]) | VALUES,
+        "ts": st.just(1795000000) | VALUES,
+        "evtName": st.text(max_size=5) | VALUES,
+        "evtData": DATA,
+        "profileData": DATA,
+        "tokenData": DATA,
+    },
+)
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(records=st.lists(RECORDS, max_size=6))
+def test_every_record_is_either_processed_or_refused(sandbox: SandboxServer, records: list[Any]) -> None:
+    sandbox.reset()
+    response = sandbox.upload(*records)
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer["processed"] + len(answer["unprocessed"]) == len(records)
+    assert answer["processed"] == len(sandbox.records())
+    assert httpx.get(f"{sandbox.url}/sandbox/overview").status_code == 200

@@ -1,0 +1,134 @@
+"""Commerce events."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from router_clevertap.mapping import Mapped, map_record
+from router_clevertap.settings import ClevertapConnection
+
+from router_core.records import Record
+
+Make = Callable[..., Record]
+
+
+def mapped(record: Record) -> Mapped:
+    return map_record(record, ClevertapConnection())
+
+
+def action(name: Any, products: Any = None, **rest: Any) -> dict[str, Any]:
+    return {"product_action": {"action": name, "products": products, **rest}}
+
+
+def test_a_purchase_is_charged(record: Make) -> None:
+    shoe = {"id": "s1", "name": "Shoe", "price": "50", "quantity": 2, "total_product_amount": 100.0,
+            "custom_attributes": {"size": "42", "Name": "mine", "nested": {"a": 1}}}  # fmt: skip
+    event = record("commerce_event", {
+        **action("purchase", [shoe, {}], transaction_id="tx", total_amount="112.75", tax_amount=5, affiliation="web"),
+        "currency_code": "INR", "custom_attributes": {"channel": "app", "Amount": "mine", "Items": "mine"},
+    })  # fmt: skip
+    result = mapped(event)
+    assert result.items == (
+        {
+            "type": "event",
+            "identity": "cust-1",
+            "ts": 1_700_000_000,
+            "evtName": "Charged",
+            "evtData": {
+                "Amount": 112.75,
+                "Charged ID": "tx",
+                "Currency": "INR",
+                "Transaction Id": "tx",
+                "Affiliation": "web",
+                "Total Amount": 112.75,
+                "Tax Amount": 5,
+                "Currency Code": "INR",
+                "channel": "app",
+                "Items": [
+                    {"Name": "Shoe", "Id": "s1", "Item Price": 50, "Quantity": 2, "Total Product Amount": 100.0,
+                     "size": "42", "nested": '{"a":1}'},
+                ],
+            },
+        },
+    )  # fmt: skip
+    assert result.notes == (("key_collision", "Items"), ("nested_as_text", "nested"))
+
+
+@pytest.mark.parametrize(
+    ("total", "products", "amount"),
+    [
+        (0, [{"price": 5}], 0),
+        (None, [{"total_product_amount": 10}, {"price": "2.5", "quantity": 2}], 15),
+        ("a lot", [{"price": 3}], 3),
+        (None, [{"name": "Gift"}], None),
+    ],
+)
+def test_the_amount_is_a_number(record: Make, total: Any, products: Any, amount: Any) -> None:
+    data = mapped(record("commerce_event", action("purchase", products, total_amount=total))).items[0]["evtData"]
+    assert data.get("Amount") == amount
+
+
+def test_a_purchase_without_products_stays_plain(record: Make) -> None:
+    items = mapped(record("commerce_event", action("purchase", [], total_amount=5))).items
+    assert [(item["evtName"], item["evtData"]) for item in items] == [
+        ("eCommerce - purchase - Total", {"Total Amount": 5, "Product Count": 0})
+    ]
+
+
+def test_items_beyond_fifty_are_cut_and_noted(record: Make) -> None:
+    result = mapped(record("commerce_event", action("purchase", [{"id": str(n)} for n in range(60)], total_amount=1)))
+    assert len(result.items[0]["evtData"]["Items"]) == 50
+    assert ("items_cut", "Items") in result.notes
+
+
+def test_charged_stays_within_a_hundred_properties(record: Make) -> None:
+    custom = {f"k{n}": n for n in range(120)}
+    event = record("commerce_event", {**action("purchase", [{"id": "s"}], total_amount=1), "custom_attributes": custom})
+    data = mapped(event).items[0]["evtData"]
+    assert len(data) == 100
+    assert data["Items"] == [{"Id": "s"}]
+
+
+def test_a_refund_is_a_total_and_an_item_for_each_product(record: Make) -> None:
+    products = [{"id": "s1", "price": 0, "custom_attributes": {"size": 42}}, {"id": "s2"}]
+    event = record("commerce_event", {
+        **action("refund", products, transaction_id="tx", coupon_code="C"), "custom_attributes": {"channel": "app"},
+    })  # fmt: skip
+    assert [(item["evtName"], item["evtData"]) for item in mapped(event).items] == [
+        ("eCommerce - refund - Total",
+         {"Transaction Id": "tx", "Coupon Code": "C", "Product Count": 2, "channel": "app"}),
+        ("eCommerce - refund - Item",
+         {"Id": "s1", "Item Price": 0, "Transaction Id": "tx", "size": 42, "channel": "app"}),
+        ("eCommerce - refund - Item", {"Id": "s2", "Transaction Id": "tx", "channel": "app"}),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (action("add_to_cart", [{"id": "s"}]), ["eCommerce - add_to_cart - Item"]),
+        (action("remove_from_wish_list", [{"id": "s"}]), ["eCommerce - remove_from_wishlist - Item"]),
+        (action("checkout", None, checkout_step=2), ["eCommerce - checkout - Total"]),
+        (action(None, [{"id": "s"}]), ["eCommerce - unknown - Item"]),
+        ({"promotion_action": {"action": "view", "promotions": [{"id": "p"}, {"id": "q"}]}},
+         ["eCommerce - view - Item"] * 2),
+        ({"promotion_action": {"action": 2, "promotions": [{"id": "p"}]}}, ["eCommerce - click - Item"]),
+        ({"product_impressions": [{"product_impression_list": "A", "products": [{"id": "s"}, {"id": "t"}]},
+                                  {"product_impression_list": "B"}]},
+         ["eCommerce - Impression - Item"] * 3),
+    ],
+)  # fmt: skip
+def test_everything_else_is_expanded_into_plain_events(record: Make, data: dict[str, Any], names: list[str]) -> None:
+    assert [item["evtName"] for item in mapped(record("commerce_event", data)).items] == names
+
+
+def test_an_item_of_another_action_has_the_details_of_the_action(record: Make) -> None:
+    data = action("checkout", [{"id": "s", "coupon_code": "own"}], checkout_step=2, coupon_code="all")
+    item = mapped(record("commerce_event", {**data, "currency_code": "EUR"})).items[0]
+    assert item["evtData"] == {"Id": "s", "Coupon Code": "own", "Checkout Step": 2, "Currency Code": "EUR"}
+
+
+def test_a_commerce_event_without_commerce_is_skipped(record: Make) -> None:
+    outcome = mapped(record("commerce_event", {"screen_name": "Checkout"})).outcome
+    assert outcome is not None
+    assert (outcome.disposition, outcome.code) == ("skipped", "nothing_to_say")
