@@ -24,7 +24,7 @@ def admin_app(overview: Overview, token: str | None) -> Starlette:
 
     async def readyz(request: Request) -> Response:
         status = 200 if overview.ready else 503
-        if "verbose" not in request.query_params:
+        if "verbose" not in request.query_params or not allowed(request):
             return PlainTextResponse("ok\n" if overview.ready else "not ready\n", status)
         lines = [f"[{'+' if holds else '-'}] {name}: {what}" for name, (holds, what) in overview.checks().items()]
         for connection in overview.status()["connections"]:
@@ -39,10 +39,13 @@ def admin_app(overview: Overview, token: str | None) -> Starlette:
     async def status(request: Request) -> Response:
         return JSONResponse(overview.status())
 
+    def allowed(request: Request) -> bool:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return token is None or hmac.compare_digest(given.encode(), token.encode())
+
     def guarded(endpoint: Endpoint) -> Endpoint:
         async def guard(request: Request) -> Response:
-            given = request.headers.get("authorization", "").removeprefix("Bearer ")
-            if token is not None and not hmac.compare_digest(given.encode(), token.encode()):
+            if not allowed(request):
                 return JSONResponse(
                     {"errors": [{"code": "UNAUTHORIZED", "message": "Send the admin token as a Bearer token."}]},
                     401,
