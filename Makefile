@@ -15,6 +15,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd plugins/clevertap && ../../$(BIN)/mypy
 
 unit: $(VENV)/installed
 	$(BIN)/pytest -q

@@ -31,16 +31,22 @@ class Breaker:
         self._probe_paused_after = probe_paused_after
         self._failures = 0
         self._until = 0.0
+        self._asked_until = 0.0
         self._changed = asyncio.Event()
         self.state = BreakerState.CLOSED
         self.last_error = ""
         self.last_error_at: float | None = None
 
+    @property
+    def shut(self) -> bool:
+        """Whether no call may begin, not even one that `ready` let through before."""
+        return self.state in (BreakerState.OPEN, BreakerState.PAUSED)
+
     async def ready(self) -> None:
         """Return when a call may be made. After a wait, one caller goes first and the others see how it fares."""
         while self.state is not BreakerState.CLOSED:
             left = self._until - self._clock.monotonic()
-            if self.state in (BreakerState.OPEN, BreakerState.PAUSED) and left <= 0:
+            if self.shut and left <= 0:
                 self.state = BreakerState.HALF_OPEN
                 return
             self._changed.clear()
@@ -51,19 +57,22 @@ class Breaker:
                 continue
 
     def succeeded(self) -> None:
-        """A call was answered."""
+        """A call was answered. One that was under way when the partner asked for a pause does not end the pause."""
         self._failures = 0
-        self._set(BreakerState.CLOSED)
+        if self.state is not BreakerState.OPEN or self._asked_until <= self._clock.monotonic():
+            self._set(BreakerState.CLOSED)
 
     def failed(self, reason: str, retry_after: float | None = None) -> float:
         """A call failed; returns the seconds that its lane should wait before it asks for `ready` again."""
         self._note(reason)
         self._failures += 1
-        wait = self._backoff.seconds(self._failures)
-        if retry_after is not None:
-            wait = max(retry_after, wait if retry_after == 0 else 0.0)
+        wait = self._backoff.seconds(self._failures, retry_after)
+        if self.state is BreakerState.PAUSED:
+            return wait  # a call of another lane was under way; that it failed too mends no credentials
         if retry_after is not None or self._failures >= OPEN_AFTER or self.state is BreakerState.HALF_OPEN:
             self._until = max(self._until, self._clock.monotonic() + wait)
+            if retry_after is not None:
+                self._asked_until = self._until
             self._set(BreakerState.OPEN)
         return wait
 
@@ -81,7 +90,7 @@ class Breaker:
             self._changed.set()
 
     def gave_up_probe(self) -> None:
-        """The caller that went first was stopped before it had an answer: let another one go."""
+        """The caller that went first ended without an answer for a reason of ours: let another one go."""
         if self.state is BreakerState.HALF_OPEN:
             self._set(BreakerState.OPEN)
 

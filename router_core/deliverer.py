@@ -14,6 +14,7 @@ from router_core.components import (
     Destination,
     DestinationContext,
     DestinationType,
+    HttpTransport,
     Transform,
     TransformContext,
 )
@@ -33,7 +34,7 @@ from router_core.transport import HttpxTransport
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from router_core.configuration import Configuration, ConfiguredConnection
+    from router_core.configuration import Configuration, ConfiguredConnection, ConfiguredTransform
 
 
 class Deliverer:
@@ -65,7 +66,11 @@ class Deliverer:
         output = configured.output
         limits = output.type.limits_of(output.settings)
         account = self._accounts.setdefault(output.name, asyncio.Semaphore(limits.calls_in_flight))
-        transforms = [(item.name, self._transform(configured, item.name)) for item in configured.transforms]
+        transforms = [
+            (item.name, create_transform(configured, item, state=self._state, telemetry=self._telemetry))
+            for item in configured.transforms
+        ]
+        self._transforms += [transform for _, transform in transforms]
         for _, transform in transforms:
             await transform.open()
         policy = self._configuration.settings.delivery
@@ -93,23 +98,6 @@ class Deliverer:
             report=self._settled,
         )
 
-    def _transform(self, configured: ConfiguredConnection, name: str) -> Transform:
-        item = next(item for item in configured.transforms if item.name == name)
-        transform = item.type.create(
-            TransformContext(
-                name=name,
-                settings=item.settings,
-                clock=SystemClock(),
-                log=self._logger,
-                meter=metrics.get_meter(f"router_core.transform.{item.type.name}"),
-                telemetry=self._telemetry,
-                store=self._state.namespace("transform", name),
-                connection=configured.name,
-            )
-        )
-        self._transforms.append(transform)
-        return transform
-
     async def _open_destination(self, configured: ConfiguredConnection) -> Destination:
         output = configured.output
         if output.name not in self._transports:
@@ -121,19 +109,26 @@ class Deliverer:
             state=self._state,
             telemetry=self._telemetry,
         )
-        await destination.open()
+        try:
+            await destination.open()
+        except BaseException:
+            await destination.close()
+            raise
         return destination
 
     async def _run(self, name: str, lane: Lane) -> None:
         """Run a lane; a fault of ours is logged and the lane starts again from what is settled."""
+        failed = False
         while True:
             try:
+                if failed:
+                    lane.restart()
                 await lane.run()
             except Exception as error:
+                failed = True
                 self._logger.error("lane_failed", connection=name, error=fault_of(error))
                 self._connections[name].note_error(f"internal fault: {fault_of(error)}")
                 await asyncio.sleep(1.0)
-                lane.restart()
             else:
                 return
 
@@ -197,10 +192,28 @@ def partition_ranges(lanes: int) -> Sequence[range]:
     return [range(PARTITIONS * lane // lanes, PARTITIONS * (lane + 1) // lanes) for lane in range(lanes)]
 
 
+def create_transform(
+    configured: ConfiguredConnection, item: ConfiguredTransform, *, state: StateFile, telemetry: Telemetry
+) -> Transform:
+    """One of the transforms of a connection, not opened yet."""
+    return item.type.create(
+        TransformContext(
+            name=item.name,
+            settings=item.settings,
+            clock=SystemClock(),
+            log=logger(part="deliver"),
+            meter=metrics.get_meter(f"router_core.transform.{item.type.name}"),
+            telemetry=telemetry,
+            store=state.namespace("transform", item.name),
+            connection=configured.name,
+        )
+    )
+
+
 def create_destination(
     configured: ConfiguredConnection,
     *,
-    http: HttpxTransport,
+    http: HttpTransport,
     account: asyncio.Semaphore,
     state: StateFile,
     telemetry: Telemetry,

@@ -7,11 +7,12 @@ of it has an outcome; until then a crash brings all of it back, which is the onl
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from router_core.connection import Connection
-from router_core.errors import DeliveryError, InvalidCredentials, LogFull, Throttled, Unavailable
+from router_core.errors import CallRefused, DeliveryError, InvalidCredentials, LogFull, Throttled, Unavailable
 from router_core.holding import HoldLane
 from router_core.isolation import fault_of, isolate
 from router_core.log.port import DeadLetter, HeldRecord, Lease, Settlement, StoredBatch
@@ -28,6 +29,10 @@ class Stopping(Exception):  # not an error: what is unsettled stays in the log
     """The router stops; no new call is begun."""
 
 
+class NotNow(DeliveryError):
+    """No call may begin: the router stops, or another lane has learned meanwhile that the partner wants a pause."""
+
+
 @dataclass
 class Group:
     """What one round of a lane is about."""
@@ -38,13 +43,15 @@ class Group:
     outcomes: list[Outcome] = field(default_factory=list)
     """Of records that ended before the call, then of all."""
     failed: dict[str, Record] = field(default_factory=dict)
-    """Those of `records` that were not delivered, for their dead letters."""
+    """Those of `records` that were tried and not delivered."""
     held: dict[str, HeldRecord] = field(default_factory=dict)
     """Those of the group that come out of the hold lane."""
     waiting: list[HeldRecord] = field(default_factory=list)
     """Records that must wait behind an earlier one of their user."""
     replays: dict[str, DeadLetter] = field(default_factory=dict)
     """Dead letters that somebody asked to replay."""
+    waits: dict[tuple[int, float | None], float] = field(default_factory=dict)
+    """Back-off by attempts and time asked for: what failed together is tried together."""
 
 
 class Lane:
@@ -128,7 +135,7 @@ class Lane:
         if not due:
             return None
         group = Group(held={record.record_id: record for record in due})
-        group.batches = dict(await self._connection.log.fetch({record.seq for record in due}))
+        group.batches = dict(sorted((await self._connection.log.fetch({record.seq for record in due})).items()))
         await self._fill_only(group, group.held.keys())
         return group
 
@@ -169,28 +176,16 @@ class Lane:
             while waiting:
                 outcomes = await self._call(group, waiting[:size])
                 group.outcomes += outcomes
-                waiting, called = self._behind_retried(group, waiting[size:], outcomes), True
-        except Stopping:
-            if not called:
+                waiting, called = _not_behind(group.records, waiting[size:], outcomes), True
+        except (Stopping, asyncio.CancelledError):
+            if not (called and self.stopping):
                 raise
             # Part of the group is at the partner: settle that, and hold the rest for the next start.
-            group.outcomes += [Outcome.retry(r.id, "stopping", retry_after=0.0) for r in waiting]
+        if len(group.records) > size:
+            group.outcomes += _held_back(group.records, group.outcomes, "behind", "waits for an earlier call")
         self.busy = True
         await self._settle(group)
         self.busy = False
-
-    def _behind_retried(self, group: Group, waiting: Sequence[Record], outcomes: Sequence[Outcome]) -> Sequence[Record]:
-        """Hold what comes behind a record that will be retried; returns the rest. Only large groups get here."""
-        retried = {outcome.record_id for outcome in outcomes if outcome.disposition is Disposition.RETRY}
-        if not retried or not waiting:
-            return waiting
-        users = {record.context.user for record in group.records if record.id in retried}
-        group.outcomes += [
-            Outcome.retry(r.id, "behind", "waits for an earlier record of its user", 0.0)
-            for r in waiting
-            if r.context.user in users
-        ]
-        return [record for record in waiting if record.context.user not in users]
 
     async def _call(self, group: Group, records: Sequence[Record]) -> list[Outcome]:
         """Call until the partner has answered for these records, however long it takes; or until they are too old."""
@@ -201,15 +196,19 @@ class Lane:
             await connection.breaker.ready()
             try:
                 return await self._attempt(group, records)
+            except NotNow:
+                connection.breaker.gave_up_probe()
             except InvalidCredentials as error:
                 connection.pause(str(error))
-            except (DeliveryError, TimeoutError) as error:
-                reason, retry_after = _failure(error)
-                wait = connection.call_failed(reason, retry_after)
-                records = self._expire(group, records, reason)
+            except DeliveryError as error:
+                wait = connection.call_failed(str(error), _retry_after(error))
+                records = self._expire(group, records, str(error))
                 if self.stopping:
                     raise Stopping from None
                 await self._clock.sleep(wait)
+            except BaseException:
+                connection.breaker.gave_up_probe()
+                raise
         return []
 
     async def _attempt(self, group: Group, records: Sequence[Record]) -> list[Outcome]:
@@ -218,33 +217,41 @@ class Lane:
         outcomes: list[Outcome] = []
 
         async def call(part: Sequence[Record]) -> None:
-            outcomes.extend(self._exactly_once(part, await connection.call(part)))
+            async with connection.account:
+                if self.stopping or connection.breaker.shut:
+                    raise NotNow("another call has failed meanwhile")
+                outcomes.extend(self._exactly_once(part, await connection.call(part)))
+
+        def still(part: Sequence[Record]) -> Sequence[Record]:
+            return _not_behind(records, part, outcomes) if outcomes else part
 
         async def give_up(record: Record, error: Exception) -> None:
-            code = getattr(error, "code", "plugin_error")
-            message = str(error) if code != "plugin_error" else fault_of(error)
-            outcomes.append(Outcome.rejected(record.id, code, message))
+            if isinstance(error, CallRefused):
+                outcomes.append(Outcome.rejected(record.id, error.code, error.message))
+            else:
+                outcomes.append(Outcome.rejected(record.id, "plugin_error", fault_of(error)))
 
         self.busy = True
         try:
-            await isolate(records, call, give_up)
-        except (DeliveryError, TimeoutError) as error:
+            await isolate(records, call, give_up, still)
+        except DeliveryError as error:
             if not outcomes:
                 raise
             # Halves that came before were answered; only the rest is tried again, as held records.
-            reason, retry_after = _failure(error)
-            if isinstance(error, InvalidCredentials):
-                connection.pause(reason)
+            if isinstance(error, NotNow):
+                connection.breaker.gave_up_probe()
+            elif isinstance(error, InvalidCredentials):
+                connection.pause(str(error))
             else:
-                connection.call_failed(reason, retry_after)
-            done = {outcome.record_id for outcome in outcomes}
-            outcomes += [Outcome.retry(r.id, "unavailable", reason, 0.0) for r in records if r.id not in done]
+                connection.call_failed(str(error), _retry_after(error))
+            outcomes += _held_back(records, outcomes, "unavailable", str(error))
         else:
             connection.breaker.succeeded()
+            if len(outcomes) < len(records):
+                outcomes += _held_back(records, outcomes, "behind", "waits for an earlier record of its user")
         finally:
             self.busy = False
-        self._note_failed(group, records, outcomes)
-        return outcomes
+        return self._note_failed(group, records, outcomes)
 
     def _exactly_once(self, records: Sequence[Record], outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         """What a destination did not report is tried again; what it made up or said twice does not count."""
@@ -263,20 +270,32 @@ class Lane:
             for record in records
         ]
 
-    def _note_failed(self, group: Group, records: Sequence[Record], outcomes: Sequence[Outcome]) -> None:
+    def _note_failed(self, group: Group, records: Sequence[Record], outcomes: list[Outcome]) -> list[Outcome]:
+        """Keep the records that were not delivered; returns the outcomes, expired where a retry would be too old."""
         failed = {outcome.record_id for outcome in outcomes if outcome.disposition is not Disposition.DELIVERED}
-        if failed:
-            group.failed |= {record.id: record for record in records if record.id in failed}
+        if not failed:
+            return outcomes
+        group.failed |= {record.id: record for record in records if record.id in failed}
+        return [
+            Outcome.expired(outcome.record_id, "too_old", f"{outcome.code}: {outcome.message}")
+            if outcome.disposition is Disposition.RETRY and self._too_old(group, group.failed[outcome.record_id])
+            else outcome
+            for outcome in outcomes
+        ]
 
     def _expire(self, group: Group, records: Sequence[Record], reason: str) -> Sequence[Record]:
         """End the records that are too old to go on trying; returns the others."""
-        oldest = (self._clock.now() - self._connection.give_up_after) * 1000
-        expired = [record for record in records if record.context.received_at_ms < oldest]
+        expired = {record.id: record for record in records if self._too_old(group, record)}
         if not expired:
             return records
-        group.outcomes += [Outcome.expired(record.id, "too_old", reason) for record in expired]
-        group.failed |= {record.id: record for record in expired}
-        return [record for record in records if record.context.received_at_ms >= oldest]
+        group.outcomes += [Outcome.expired(record_id, "too_old", reason) for record_id in expired]
+        group.failed |= expired
+        return [record for record in records if record.id not in expired]
+
+    def _too_old(self, group: Group, record: Record) -> bool:
+        """Whether to give up after a failed try. What somebody asked to replay is not given up for its age."""
+        age = self._clock.now() - record.context.received_at_ms / 1000
+        return age > self._connection.give_up_after and not group.replays
 
     # --- settle ---
 
@@ -285,7 +304,7 @@ class Lane:
         settlement = self._settlement(group)
         await self._commit(settlement)
         self._hold.settle(settlement.released, settlement.held)
-        self._connection.settled(group.outcomes, group.batches.values(), len(group.replays))
+        self._connection.settled(group.outcomes, group.batches.values(), len(settlement.replayed))
 
     async def _commit(self, settlement: Settlement) -> None:
         while True:
@@ -306,39 +325,37 @@ class Lane:
         stay: set[str] = set()
         for outcome in group.outcomes:
             before = group.held.get(outcome.record_id)
-            end: Outcome | HeldRecord = outcome
             if outcome.disposition is Disposition.RETRY:
                 if group.replays:
                     # Its letter stays marked, and a later look takes it up again.
                     stay |= {outcome.record_id, f"{outcome.record_id.partition('.')[0]}.{WHOLE_BATCH}"}
                     self._next_replays = self._clock.monotonic() + _REPLAY_AGAIN_AFTER
-                    continue
-                end = self._retried(group, outcome, before)
-            if isinstance(end, HeldRecord):
-                held.append(end)
+                else:
+                    held.append(self._retried(group, outcome, before))
                 continue
             if before is not None:
-                released.append(end.record_id)
-            if end.disposition in (Disposition.REJECTED, Disposition.EXPIRED):
-                letters += self._letter(group, end, before)
-                stay.add(end.record_id)
+                released.append(outcome.record_id)
+            if outcome.disposition in (Disposition.REJECTED, Disposition.EXPIRED):
+                letters += self._letter(group, outcome, before)
+                stay.add(outcome.record_id)
         return Settlement(
             held=[*held, *group.waiting], released=released, letters=letters, replayed=group.replays.keys() - stay
         )
 
-    def _retried(self, group: Group, outcome: Outcome, before: HeldRecord | None) -> HeldRecord | Outcome:
+    def _retried(self, group: Group, outcome: Outcome, before: HeldRecord | None) -> HeldRecord:
+        """A record that was tried waits as its outcome says; one that was not goes as soon as its user's turn comes."""
         seq = int(outcome.record_id.partition(".")[0])
-        batch = group.batches.get(seq)
-        now = self._clock.now()
-        if batch is not None and now - batch.received_at_ms / 1000 > self._connection.give_up_after:
-            return Outcome.expired(outcome.record_id, "too_old", outcome.message)
-        attempts = (before.attempts if before is not None else 0) + 1
-        wait = self._connection.backoff.seconds(attempts) if outcome.retry_after is None else outcome.retry_after
+        tried = outcome.record_id in group.failed
+        attempts = (before.attempts if before is not None else 0) + tried
+        wait = 0.0
+        if tried:
+            key = (attempts, outcome.retry_after)
+            wait = group.waits.setdefault(key, self._connection.backoff.seconds(*key))
         return HeldRecord(
             seq=seq,
             record_id=outcome.record_id,
-            user=batch.user if batch is not None else 0,
-            not_before_ms=int((now + wait) * 1000),
+            user=group.batches[seq].user,
+            not_before_ms=int((self._clock.now() + wait) * 1000),
             attempts=attempts,
             code=outcome.code,
             message=outcome.message,
@@ -368,8 +385,20 @@ class Lane:
         return ((letter, batch),)
 
 
-def _failure(error: BaseException) -> tuple[str, float | None]:
-    """What to say of a failed call, and how long the partner asked to wait."""
-    if isinstance(error, (Throttled, Unavailable)):
-        return str(error), error.retry_after
-    return (str(error) or "the call took too long"), None
+def _not_behind(records: Sequence[Record], waiting: Sequence[Record], outcomes: Sequence[Outcome]) -> Sequence[Record]:
+    """Those of `waiting` whose user has no record that is to be retried. Only a call that is split needs to ask."""
+    retried = {outcome.record_id for outcome in outcomes if outcome.disposition is Disposition.RETRY}
+    if not retried:
+        return waiting
+    users = {record.context.user for record in records if record.id in retried}
+    return [record for record in waiting if record.context.user not in users]
+
+
+def _held_back(records: Sequence[Record], outcomes: Sequence[Outcome], code: str, message: str) -> list[Outcome]:
+    """A retry for each record that has no outcome yet."""
+    ended = {outcome.record_id for outcome in outcomes}
+    return [Outcome.retry(record.id, code, message) for record in records if record.id not in ended]
+
+
+def _retry_after(error: DeliveryError) -> float | None:
+    return error.retry_after if isinstance(error, (Throttled, Unavailable)) else None

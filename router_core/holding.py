@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from router_core.log.port import HeldRecord
 from router_core.records import Record
@@ -60,8 +61,7 @@ class HoldLane:
         for records in self.users.values():
             if len(due) >= limit:
                 break
-            if _due_ms(records) <= now * 1000:
-                due.extend(list(records.values())[: limit - len(due)])
+            due.extend(islice(_in_turn(records.values(), now), limit - len(due)))
         return due
 
     def settle(self, released: Collection[str], held: Sequence[HeldRecord]) -> None:
@@ -81,6 +81,17 @@ class HoldLane:
         records = self.users.setdefault(record.user, {})
         self._count += record.record_id not in records
         records[record.record_id] = record  # a known id keeps its place in the order
+
+
+def _in_turn(records: Iterable[HeldRecord], now: float) -> Iterator[HeldRecord]:
+    """Those of one user whose time has come, from the first on. Put-off ones go without the untried ones behind them:
+    were one put off again, these would overtake it."""
+    tried: bool | None = None
+    for record in records:
+        if record.not_before_ms > now * 1000 or tried not in (None, record.attempts > 0):
+            return
+        tried = record.attempts > 0
+        yield record
 
 
 def _due_ms(records: dict[str, HeldRecord]) -> int:

@@ -11,6 +11,7 @@ from opentelemetry import metrics
 
 from router_core.clock import SystemClock
 from router_core.components import Route, Source, SourceContext, SourceInput
+from router_core.errors import LogFull
 from router_core.intake import CoreIntake
 from router_core.isolation import fault_of
 from router_core.listener import Listener, Server
@@ -36,6 +37,7 @@ class Ingest:
             for name in sorted({item.type.name for item in configuration.inputs.values()})
         }
         self._tasks: list[asyncio.Task[None]] = []
+        self._server: Server | None = None
 
     def _create(self, configuration: Configuration, source_type: str, state: StateFile) -> Source:
         inputs = [item for item in configuration.inputs.values() if item.type.name == source_type]
@@ -53,7 +55,10 @@ class Ingest:
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Accept from now on."""
-        await self._log.append([])  # opens the log's files now, not at the first request
+        try:
+            await self._log.append([])  # opens the log's files now, not at the first request
+        except LogFull as error:  # a full disk is no reason not to start: senders get a 503 until there is room
+            self._logger.error("log_full", reason=str(error))
         routes: list[Route] = []
         for source in self._sources.values():
             routes += source.routes(self._intake)
@@ -74,10 +79,11 @@ class Ingest:
 
     async def stop(self, within: float) -> None:
         """Answer what is under way, take nothing new."""
-        self._server.should_exit = True
-        done, _ = await asyncio.wait([self._serving], timeout=within)
-        if not done:
-            self._server.force_exit = True
+        if self._server is not None:
+            self._server.should_exit = True
+            done, _ = await asyncio.wait([self._serving], timeout=within)
+            if not done:
+                self._server.force_exit = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

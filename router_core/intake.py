@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from random import getrandbits
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
@@ -28,7 +28,7 @@ from router_core.events import (
 )
 from router_core.log.port import EventLog, NewBatch, user_hash
 from router_core.strictjson import strict_json
-from router_core.telemetry import Telemetry
+from router_core.telemetry import Cell, Telemetry
 
 KEPT_HEADERS: Final = ("traceparent", "tracestate", "x-mp-kits", "x-mp-bundled-kits")
 """Request headers that are stored with a batch: trace context, and the kits that run in the app."""
@@ -37,7 +37,6 @@ MOST_WAITING: Final = 10_000
 """Appends that may wait for the disk; beyond it senders are asked to come again."""
 
 _OBJECTS: Final = ("user_attributes", "user_identities", "device_info", "application_info", "integration_attributes")
-_PROFILE_FIELDS: Final = ("user_attributes", "deleted_user_attributes", "user_identities")
 _FIELDS: Final = frozenset(EventBatch.__struct_fields__)
 _DATA_FIELDS: Final = {name: frozenset(kind.__struct_fields__) for name, kind in EVENT_DATA.items()}
 _NESTED_FIELDS: Final = {
@@ -69,6 +68,7 @@ class CoreIntake:
         self._log = log
         self._telemetry = telemetry
         self._waiting = 0
+        self._counts: dict[str, _Counts] = {}
 
     async def accept(
         self,
@@ -97,10 +97,30 @@ class CoreIntake:
             new.append(NewBatch(input.name, envelope.user, envelope.records, body, kept, key))
         if unknown:
             self._telemetry.count("unknown_fields", unknown, input=input.name)
-        fresh = iter(await self._append(new) if new else ())
-        merged = [_DUPLICATE if result is None and not next(fresh) else result or _ACCEPTED for result in results]
-        self._count(input.name, merged, events)
+        fresh = await self._append(new) if new else ()
+        counts = self._counts_of(input.name)
+        counts.events.value += events
+        if len(new) == len(results) and False not in fresh:
+            counts.batches.value += len(new)
+            return [_ACCEPTED] * len(new)
+        flags = iter(fresh)
+        merged = [_DUPLICATE if result is None and not next(flags) else result or _ACCEPTED for result in results]
+        counts.duplicates.value += sum(1 for result in merged if result.duplicate)
+        counts.invalid.value += len(results) - len(new)
+        counts.batches.value += sum(1 for result in merged if result is _ACCEPTED)
         return merged
+
+    def _counts_of(self, name: str) -> _Counts:
+        counts = self._counts.get(name)
+        if counts is None:
+            cell = self._telemetry.cell
+            counts = self._counts[name] = _Counts(
+                batches=cell("accepted_batches", input=name),
+                events=cell("accepted_events", input=name),
+                duplicates=cell("duplicate_batches", input=name),
+                invalid=cell("invalid_batches", input=name),
+            )
+        return counts
 
     async def _append(self, new: Sequence[NewBatch]) -> Sequence[bool]:
         if self._waiting >= MOST_WAITING:
@@ -111,16 +131,14 @@ class CoreIntake:
         finally:
             self._waiting -= 1
 
-    def _count(self, name: str, results: Sequence[Accepted], events: int) -> None:
-        count = self._telemetry.count
-        invalid = sum(1 for result in results if result.error is not None)
-        duplicates = sum(1 for result in results if result.duplicate)
-        if invalid:
-            count("invalid_batches", invalid, input=name)
-        if duplicates:
-            count("duplicate_batches", duplicates, input=name)
-        count("accepted_batches", len(results) - invalid - duplicates, input=name)
-        count("accepted_events", events, input=name)
+
+class _Counts(NamedTuple):
+    """The counters of one input."""
+
+    batches: Cell
+    events: Cell
+    duplicates: Cell
+    invalid: Cell
 
 
 _ACCEPTED: Final = Accepted()
@@ -141,7 +159,7 @@ def envelope_of(body: bytes) -> Envelope:
     batch = strict_json(body)
     if type(batch) is not dict:
         raise InvalidBatch("A batch must be a JSON object.", "$")
-    unknown = len(batch.keys() - _FIELDS) + _check_user_and_device(batch)
+    unknown = _unknown(batch, _FIELDS) + _check_user_and_device(batch)
     events = batch.get("events")
     if events is None:
         events = ()
@@ -149,7 +167,7 @@ def envelope_of(body: bytes) -> Envelope:
         raise InvalidBatch('Batch field "events" must be a list.', "$.events")
     for index, event in enumerate(events):
         unknown += _check_event(index, event)
-    profile = any(batch.get(name) for name in _PROFILE_FIELDS)
+    profile = bool(batch.get("user_attributes") or batch.get("user_identities") or batch.get("deleted_user_attributes"))
     request_id = batch.get("source_request_id")
     return Envelope(
         user=user_of(batch),
@@ -170,18 +188,19 @@ def _check_user_and_device(batch: Mapping[str, Any]) -> int:
         if type(value) is not dict:
             raise InvalidBatch(f'Batch field "{name}" must be an object.', f"$.{name}")
         if name in _NESTED_FIELDS:
-            unknown += len(value.keys() - _NESTED_FIELDS[name])
+            unknown += _unknown(value, _NESTED_FIELDS[name])
     deleted = batch.get("deleted_user_attributes")
     if deleted is not None and not (type(deleted) is list and all(type(name) is str for name in deleted)):
         raise InvalidBatch(
             'Batch field "deleted_user_attributes" must be a list of strings.', "$.deleted_user_attributes"
         )
-    for module, attributes in (batch.get("integration_attributes") or {}).items():
-        if type(attributes) is not dict:
-            raise InvalidBatch(
-                'Batch field "integration_attributes" must hold an object for each module id.',
-                f"$.integration_attributes[{module!r}]",
-            )
+    if integrations := batch.get("integration_attributes"):
+        for module, attributes in integrations.items():
+            if type(attributes) is not dict:
+                raise InvalidBatch(
+                    'Batch field "integration_attributes" must hold an object for each module id.',
+                    f"$.integration_attributes[{module!r}]",
+                )
     for name in ("mpid", "mp_deviceid", "source_request_id"):
         if type(batch.get(name)) in (dict, list):
             raise InvalidBatch(f'Batch field "{name}" must be a string or a number.', f"$.{name}")
@@ -212,7 +231,11 @@ def _check_event(index: int, event: Any) -> int:
             'Event field "custom_attributes" must be an object.', f"$.events[{index}].data.custom_attributes"
         )
     known = _DATA_FIELDS.get(kind)
-    return len(data.keys() - known) if known is not None else 0
+    return _unknown(data, known) if known is not None else 0
+
+
+def _unknown(fields: Mapping[str, Any], known: frozenset[str]) -> int:
+    return 0 if known.issuperset(fields) else len(fields.keys() - known)
 
 
 def user_of(batch: Mapping[str, Any]) -> int:

@@ -13,12 +13,17 @@ async def isolate(
     records: Sequence[Record],
     attempt: Callable[[Sequence[Record]], Awaitable[None]],
     give_up: Callable[[Record, Exception], Awaitable[None]],
+    still: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: records,
 ) -> None:
     """Run `attempt` on the records; if it fails because of one of them, on halves, in order, down to single records.
 
     `give_up` gets each record that fails alone, with its error. Errors that say nothing of a record (`Throttled`,
     `Unavailable`, `InvalidCredentials`) pass through. One bad record among n costs about 2·log2 n further calls.
+    `still` says which of the records are to be attempted after what the halves before have brought.
     """
+    records = still(records)
+    if not records:
+        return
     try:
         await attempt(records)
     except Exception as error:
@@ -30,8 +35,8 @@ async def isolate(
     else:
         return
     middle = len(records) // 2
-    await isolate(records[:middle], attempt, give_up)
-    await isolate(records[middle:], attempt, give_up)
+    await isolate(records[:middle], attempt, give_up, still)
+    await isolate(records[middle:], attempt, give_up, still)
 
 
 def fault_of(error: BaseException) -> str:

@@ -8,6 +8,9 @@ from typing import Any
 
 import structlog
 
+# Without the local variables that structlog shows by default: they hold payload values and secrets.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
 
 def configure_logs(log_format: str, level: str) -> None:
     """Set structlog up for this process; `log_format` is auto, json or pretty. Lines go to standard error."""
@@ -22,8 +25,7 @@ def configure_logs(log_format: str, level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # Tracebacks would show values of local variables; the one line that matters is in the event.
-            structlog.processors.format_exc_info if pretty else structlog.processors.dict_tracebacks,
+            structlog.processors.format_exc_info if pretty else _TRACEBACKS,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import msgspec
 import orjson
 
-from router_core.components import Transform
+from router_core.components import Transform, Transformed
 from router_core.events import Platform, batch_from_json
 from router_core.isolation import fault_of, isolate
 from router_core.log.port import StoredBatch
-from router_core.outcomes import Outcome
+from router_core.outcomes import Disposition, Outcome
 from router_core.records import BatchContext, Record, records_from_batch
 from router_core.selection import Selection
 
@@ -70,6 +70,7 @@ class Pipeline:
 
         async def apply(part: Sequence[Record]) -> None:
             result = await transform.apply(part)
+            _require_each_once(part, result)
             kept.extend(result.records)
             outcomes.extend(result.outcomes)
 
@@ -79,3 +80,16 @@ class Pipeline:
         if records:
             await isolate(records, apply, give_up)
         return kept, outcomes
+
+
+def _require_each_once(records: Sequence[Record], result: Transformed) -> None:
+    """Raises `ValueError` if a record got lost, came twice or out of order, or ended as only a delivery can end it."""
+    if not result.outcomes and [record.id for record in result.records] == [record.id for record in records]:
+        return
+    ended = {outcome.record_id for outcome in result.outcomes}
+    going_on = [record.id for record in records if record.id not in ended]
+    if [record.id for record in result.records] != going_on or len(going_on) + len(result.outcomes) != len(records):
+        raise ValueError("each record must come back once and in its order, or have one outcome")
+    for outcome in result.outcomes:
+        if outcome.disposition not in (Disposition.SKIPPED, Disposition.REJECTED):
+            raise ValueError(f"a transform cannot end a record as {outcome.disposition}")

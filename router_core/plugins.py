@@ -55,6 +55,10 @@ class Plugins:
         """The destination type of this name; errors as `source`."""
         return self._named("destination", name, lambda plugin: plugin.destinations)
 
+    def command(self, name: str) -> CommandType:
+        """The commands of this name; errors as `source`."""
+        return self._named("command", name, lambda plugin: plugin.commands)
+
     def commands(self) -> list[CommandType]:
         """The commands of all plugins that load."""
         return [command for plugin in self.found if plugin.error is None for command in plugin.commands]

@@ -41,7 +41,13 @@ class Backoff:
         self._maximum = maximum
         self._jitter = jitter
 
-    def seconds(self, failures: int) -> float:
-        """The wait after this many failures in a row (1 or more)."""
+    def seconds(self, failures: int, asked: float | None = None) -> float:
+        """The wait after this many failures in a row (1 or more).
+
+        What the partner `asked` for counts instead, up to an hour. One that asks for no wait at all gets the back-off:
+        it would be called without a pause for ever.
+        """
+        if asked is not None and asked > 0:
+            return min(asked, LONGEST_RETRY_AFTER)
         ceiling = min(self._maximum, self._initial * 2.0 ** min(failures - 1, 30))
         return self._jitter(ceiling / 10, ceiling)

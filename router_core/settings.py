@@ -125,7 +125,7 @@ class AdminSettings(Section):
     host: str = setting("127.0.0.1", title="Host", help="Address of the admin listener.", min_length=1)
     port: Port = setting(8081, title="Port", help="TCP port; 0 lets the system choose.")
     token: Credential | None = setting(
-        None, title="Token", help="Bearer token for everything but health and metrics. Without it, loopback only.",
+        None, title="Token", help="Bearer token for everything but the two probes. Without it, loopback only.",
         example="${file:/run/secrets/admin_token}",
     )  # fmt: skip
 

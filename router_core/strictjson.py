@@ -7,6 +7,7 @@ without walking the document: only a document that looks suspicious is looked at
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -25,11 +26,15 @@ def strict_json(body: bytes) -> Any:
         raise InvalidBatch(f"Not valid JSON: {_reason(body, error)}.", f"byte {_byte_offset(body, error)}") from None
     if body.count(b"{") + body.count(b"[") > DEEPEST:
         _refuse_depth(document)
+    again = orjson.dumps(document)
+    if b"\\" not in body:  # then there is no NUL either, as only an escape can write one
+        # A duplicate key takes its colon with it when it is decoded; nothing else changes their number.
+        if again != body and body.count(b":") != again.count(b":"):
+            _refuse_duplicates(body)
+        return document
     if b"\\u0000" in body:
-        _refuse_nul(document, "$")
-    # A duplicate key takes its colon with it when it is decoded, and nothing else changes their number (an escaped
-    # colon does; then the close look finds nothing).
-    if body.count(b":") != orjson.dumps(document).count(b":"):
+        _refuse_nul(document)
+    if b"\\u003" in body or body.count(b":") != again.count(b":"):  # an escaped colon changes their number too
         _refuse_duplicates(body)
     return document
 
@@ -47,34 +52,53 @@ def _reason(body: bytes, error: orjson.JSONDecodeError) -> str:
 
 
 def _refuse_depth(document: Any) -> None:
-    level = [("$", document)]
+    level = [document]
     for _ in range(DEEPEST):
-        level = (
-            [
-                (f"{place}.{key}" if isinstance(value, dict) else f"{place}[{key}]", child)
-                for place, value in level
-                for key, child in (value.items() if isinstance(value, dict) else enumerate(value))
-                if type(child) in (dict, list)
-            ]
-            if level and level[0]
-            else []
-        )
+        level = [
+            child
+            for value in level
+            for child in (value.values() if type(value) is dict else value)
+            if type(child) in (dict, list)
+        ]
         if not level:
             return
-    raise InvalidBatch(f"Nested deeper than {DEEPEST} levels.", level[0][0][:200])
+    raise InvalidBatch(f"Nested deeper than {DEEPEST} levels.", _shown(_way_to(document, _is_too_deep)))
 
 
-def _refuse_nul(value: Any, place: str) -> None:
-    if isinstance(value, str) and "\0" in value:
-        raise InvalidBatch("Text must not contain the character NUL.", place)
-    if isinstance(value, dict):
-        for key, child in value.items():
-            if "\0" in key:
-                raise InvalidBatch("A name must not contain the character NUL.", place)
-            _refuse_nul(child, f"{place}.{key}")
-    elif isinstance(value, list):
-        for index, child in enumerate(value):
-            _refuse_nul(child, f"{place}[{index}]")
+def _refuse_nul(document: Any) -> None:
+    way = _way_to(document, _has_nul)
+    if way is not None:
+        raise InvalidBatch("Text and names must not contain the character NUL.", _shown(way))
+
+
+Way = list[str | int]
+"""The keys from the root of a document to a place in it."""
+
+
+def _way_to(value: Any, wanted: Callable[[Any, int], bool], depth: int = 0) -> Way | None:
+    """The way to the first value that is wanted, last step first; built only when it is found, as keys can be long."""
+    if wanted(value, depth):
+        return []
+    if type(value) in (dict, list):
+        for key, child in value.items() if type(value) is dict else enumerate(value):
+            way = _way_to(child, wanted, depth + 1)
+            if way is not None:
+                way.append(key)
+                return way
+    return None
+
+
+def _is_too_deep(value: Any, depth: int) -> bool:
+    return depth == DEEPEST and type(value) in (dict, list)
+
+
+def _has_nul(value: Any, _: int) -> bool:
+    return "\0" in value if type(value) is str else type(value) is dict and any("\0" in key for key in value)
+
+
+def _shown(way: Way | None) -> str:
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step[:50]}" for step in reversed(way or ()))
+    return ("$" + "".join(steps))[:200]
 
 
 def _refuse_duplicates(body: bytes) -> None:

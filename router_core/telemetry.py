@@ -78,11 +78,22 @@ METRICS: Final[Mapping[str, Metric]] = {
 }
 
 
+class Cell(msgspec.Struct):
+    """The place of one value; hot paths keep it and add to `value`."""
+
+    value: float = 0
+
+
 class Histogram(msgspec.Struct):
     """Counts by bucket, the last one for all beyond; with the sum of all values in seconds."""
 
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
     sum: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.sum += seconds
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -97,36 +108,47 @@ class Telemetry:
     """The numbers of one process."""
 
     def __init__(self) -> None:
-        self._values: dict[tuple[str, Labels], float] = {}
+        self._values: dict[tuple[str, Labels], Cell] = {}
         self._histograms: dict[tuple[str, Labels], Histogram] = {}
+
+    def cell(self, name: str, **labels: str) -> Cell:
+        """The place of a counter or gauge."""
+        key = (name, tuple(labels.items()))
+        cell = self._values.get(key)
+        if cell is None:
+            cell = self._values[key] = Cell()
+        return cell
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
-        key = (name, tuple(labels.items()))
-        self._values[key] = self._values.get(key, 0) + amount
+        self.cell(name, **labels).value += amount
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
-        self._values[name, tuple(labels.items())] = value
+        self.cell(name, **labels).value = value
 
-    def observe(self, name: str, seconds: float, **labels: str) -> None:
-        """Add a duration to a histogram."""
+    def histogram(self, name: str, **labels: str) -> Histogram:
+        """The place of a histogram."""
         key = (name, tuple(labels.items()))
         histogram = self._histograms.get(key)
         if histogram is None:
             histogram = self._histograms[key] = Histogram()
-        histogram.counts[bisect_left(BUCKETS, seconds)] += 1
-        histogram.sum += seconds
+        return histogram
+
+    def observe(self, name: str, seconds: float, **labels: str) -> None:
+        """Add a duration to a histogram."""
+        self.histogram(name, **labels).add(seconds)
 
     def samples(self) -> list[Sample]:
         """All values as they stand."""
-        values: list[Sample] = [Sample(name, dict(labels), value) for (name, labels), value in self._values.items()]
+        values: list[Sample] = [Sample(name, dict(labels), cell.value) for (name, labels), cell in self._values.items()]
         values += [Sample(name, dict(labels), value) for (name, labels), value in self._histograms.items()]
         return values
 
     def value(self, name: str, **labels: str) -> float:
         """One counter or gauge, 0 if nothing was counted."""
-        return self._values.get((name, tuple(labels.items())), 0)
+        cell = self._values.get((name, tuple(labels.items())))
+        return cell.value if cell is not None else 0
 
     def instrument(self, meter: metrics.Meter) -> None:
         """Let OpenTelemetry read the counters and gauges; without an SDK this does nothing, at no cost.
@@ -141,9 +163,9 @@ class Telemetry:
 
     def _observer(self, name: str) -> Any:
         def observe(_: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
-            for (metric, labels), value in list(self._values.items()):
+            for (metric, labels), cell in list(self._values.items()):
                 if metric == name:
-                    yield metrics.Observation(value, dict(labels))
+                    yield metrics.Observation(cell.value, dict(labels))
 
         return observe
 

@@ -60,4 +60,7 @@ class HttpxTransport:
 
 
 def _host(url: str) -> str:
-    return httpx.URL(url).netloc.decode("ascii", "replace")
+    try:
+        return httpx.URL(url).netloc.decode("ascii", "replace")
+    except httpx.InvalidURL:
+        return "an address that cannot be read"

@@ -6,9 +6,8 @@ that cannot be used.
 
 from __future__ import annotations
 
+import io
 import sys
-
-from router_core.errors import ConfigurationError, RouterError
 
 FAILED = 1
 UNUSABLE = 2
@@ -18,12 +17,7 @@ def main() -> None:
     """Entry point of the command line."""
     from router_core.cli.app import build
 
-    try:
-        build()()
-    except ConfigurationError as error:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
-        sys.exit(UNUSABLE)
-    except RouterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(FAILED)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name or a value may not fit the terminal's encoding
+    build()()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from router_core.cli.run import ConfigOption
+from router_core.cli.options import ConfigOption, configuration_of
 
 if TYPE_CHECKING:
     from router_core.configuration import Configuration
@@ -18,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
     @app.command()
     def check(
+        context: typer.Context,
         config: ConfigOption,
         connect: Annotated[
             bool, typer.Option("--connect", help="Also ask every partner whether the credentials are good.")
@@ -25,13 +26,12 @@ def add_to(app: typer.Typer) -> None:
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
         """Check a configuration: all errors at once, each with its line and its mend."""
-        from router_core.check import load_configuration
         from router_core.cli import FAILED, UNUSABLE
-        from router_core.cli.printing import print_findings, print_json
+        from router_core.cli.printing import print_findings, print_json, print_text
         from router_core.errors import ConfigurationError
 
         try:
-            configuration = load_configuration(config)
+            configuration = configuration_of(context, config)
         except ConfigurationError as error:
             if not as_json:
                 raise
@@ -45,9 +45,9 @@ def add_to(app: typer.Typer) -> None:
         else:
             print_findings(configuration.findings)
             for name, answer in answers.items():
-                typer.echo(f"connection {name}: {answer or 'the partner answers, and the credentials are good'}")
+                print_text(f"connection {name}: {answer or 'the partner answers, and the credentials are good'}")
             inputs, connections = len(configuration.inputs), len(configuration.connections)
-            typer.echo(f"{config}: usable; {inputs} inputs, {connections} connections.")
+            print_text(f"{config}: usable; {inputs} inputs, {connections} connections.")
         if failed:
             raise typer.Exit(FAILED)
 
@@ -67,27 +67,30 @@ async def _connect(configuration: Configuration) -> dict[str, str | None]:
     from router_core.deliverer import create_destination
     from router_core.errors import DeliveryError
     from router_core.isolation import fault_of
+    from router_core.logs import configure_logs
     from router_core.store import StateFile
     from router_core.telemetry import Telemetry
     from router_core.transport import HttpxTransport
 
+    configure_logs(configuration.settings.telemetry.log_format, "warning")
     answers: dict[str, str | None] = {}
     http = HttpxTransport()
     with tempfile.TemporaryDirectory() as folder:
         state = StateFile(Path(folder) / "state.db")
         for name, connection in configuration.connections.items():
-            destination = create_destination(
-                connection, http=http, account=asyncio.Semaphore(1), state=state, telemetry=Telemetry()
-            )
             try:
-                await destination.check()
+                destination = create_destination(
+                    connection, http=http, account=asyncio.Semaphore(1), state=state, telemetry=Telemetry()
+                )
+                try:
+                    await destination.check()
+                finally:
+                    await destination.close()
                 answers[name] = None
             except DeliveryError as error:
                 answers[name] = str(error)
             except Exception as error:
                 answers[name] = f"the plugin failed: {fault_of(error)}"
-            finally:
-                await destination.close()
         state.close()
     await http.close()
     return answers

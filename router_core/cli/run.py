@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The YAML file.", metavar="FILE")]
+from router_core.cli.options import ConfigOption, configuration_of
 
 
 def add_to(app: typer.Typer) -> None:
@@ -15,6 +14,7 @@ def add_to(app: typer.Typer) -> None:
 
     @app.command()
     def run(
+        context: typer.Context,
         config: ConfigOption,
         single_process: Annotated[
             bool, typer.Option("--single-process", help="Accept and deliver in one process: for debugging, tiny hosts.")
@@ -23,12 +23,11 @@ def add_to(app: typer.Typer) -> None:
         """Run the router until it is told to stop (SIGTERM, Ctrl-C)."""
         import uvloop
 
-        from router_core.check import load_configuration
         from router_core.cli.printing import print_findings
         from router_core.logs import configure_logs
         from router_core.supervisor import Supervisor
 
-        configuration = load_configuration(config)
+        configuration = configuration_of(context, config)
         telemetry = configuration.settings.telemetry
         configure_logs(telemetry.log_format, telemetry.log_level)
         print_findings(configuration.findings)

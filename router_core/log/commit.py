@@ -8,18 +8,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-from router_core.errors import LogFull
+from router_core.errors import LogError, LogFull
+from router_core.log.files import is_damage
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_FULL_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC}
 
-
-def is_full(error: sqlite3.Error) -> bool:
-    """Whether SQLite failed because it could not write, which passes when there is room again."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code in _FULL_CODES or "database or disk is full" in str(error)
+def _nothing(*_: object) -> None:
+    return
 
 
 class GroupCommit(Generic[T, R]):
@@ -27,7 +24,7 @@ class GroupCommit(Generic[T, R]):
 
     `apply` runs on the event loop, because SQLite gives up Python's lock at every row: in a thread, each row would
     wait for a busy loop. Only the commit, which is one call that waits for the disk, goes to the thread.
-    `committed` and `failed` run after the one or the other, before anybody who waits goes on.
+    Nothing else may begin or end a transaction on the connection.
     """
 
     def __init__(
@@ -35,10 +32,12 @@ class GroupCommit(Generic[T, R]):
         connection: Callable[[], sqlite3.Connection],
         apply: Callable[[Sequence[T]], Sequence[R]],
         *,
-        committed: Callable[[], None] = lambda: None,
-        failed: Callable[[], None] = lambda: None,
+        committed: Callable[[], None] = _nothing,
+        failed: Callable[[Exception], object] = _nothing,
         max_items: int = 256,
     ) -> None:
+        """`connection` may raise to refuse a group. After each group `committed` or `failed` runs, outside of a
+        transaction and before anybody who waits goes on."""
         self._connection = connection
         self._apply = apply
         self._committed = committed
@@ -47,6 +46,7 @@ class GroupCommit(Generic[T, R]):
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._closed = False
 
     @property
     def waiting(self) -> int:
@@ -54,7 +54,9 @@ class GroupCommit(Generic[T, R]):
         return len(self._waiting)
 
     async def submit(self, item: T) -> R:
-        """Durable on return. Raises what `apply` raises, and `LogFull` if the disk takes no more."""
+        """Durable on return. Raises what `apply` raises, and `LogFull` if the file cannot be written now."""
+        if self._closed:
+            raise LogError("the event log is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         self._waiting.append((item, future))
@@ -72,31 +74,44 @@ class GroupCommit(Generic[T, R]):
             self._task = None
 
     async def _commit(self, group: Sequence[tuple[T, asyncio.Future[R]]]) -> None:
-        connection = self._connection()
+        connection = None
         try:
+            connection = self._connection()
             connection.execute("BEGIN IMMEDIATE")
             results = self._apply([item for item, _ in group])
             await asyncio.get_running_loop().run_in_executor(self._thread, connection.commit)
         except Exception as error:
-            _roll_back(connection)
-            self._failed()
-            failure: Exception = error
-            if isinstance(error, sqlite3.Error) and is_full(error):
-                failure = LogFull(f"the disk takes no more: {error}")
+            if connection is not None:
+                _roll_back(connection)
+            failure = _failure(error)
             for _, future in group:
                 if not future.done():
                     future.set_exception(failure)
+            self._call(self._failed, error)
             return
         for (_, future), result in zip(group, results, strict=True):
             if not future.done():
                 future.set_result(result)
-        self._committed()
+        self._call(self._committed)
+
+    def _call(self, hook: Callable[..., object], *arguments: object) -> None:
+        try:
+            hook(*arguments)
+        except Exception as error:  # a fault here must not leave the next groups waiting for ever
+            asyncio.get_running_loop().call_exception_handler({"message": "after a group commit", "exception": error})
 
     async def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for what is under way; then take nothing more."""
+        self._closed = True
         if self._task is not None:
             await self._task
         self._thread.shutdown()
+
+
+def _failure(error: Exception) -> Exception:
+    if isinstance(error, sqlite3.OperationalError) or (isinstance(error, sqlite3.DatabaseError) and is_damage(error)):
+        return LogFull(f"the event log cannot be written now: {error}")
+    return error
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,6 +23,8 @@ CREATE TABLE IF NOT EXISTS held (
     PRIMARY KEY (connection, record_id)
 ) WITHOUT ROWID;
 """
+
+FORGET_USER = "DELETE FROM held WHERE user = ?"
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -48,17 +49,36 @@ class Cursors:
             mend="Move it away to deliver everything that is still kept once more (partners get duplicates), "
             "or restore it from a backup.",
         )
+        self._place = self.connection.execute("SELECT coalesce(max(place), 0) FROM held").fetchone()[0]
 
-    def register(self, connections: Mapping[str, str], head: int, totals: Mapping[str, int]) -> None:
-        """Start connections that are new, or that have another input than before, at the end of the log."""
+    def register(
+        self, connections: Mapping[str, str], head: int, totals: Mapping[str, int], kept_from: Callable[[str], int]
+    ) -> None:
+        """Start connections that are new, or that have another input than before, at the end of the log.
+
+        If the whole file is new, either nothing is in the log yet or somebody moved a damaged file away: they start at
+        what is kept. `kept_from` tells an input's total before that.
+        """
+        if self.is_set_up and not self._unknown(connections):
+            return
+        with self.connection:
+            self.connection.execute("BEGIN IMMEDIATE")  # another process may be doing the same
+            fresh = not self.is_set_up
+            for name, source in self._unknown(connections).items():
+                self.connection.execute("INSERT OR REPLACE INTO connections VALUES (?, ?)", (name, source))
+                self.connection.execute("DELETE FROM held WHERE connection = ?", (name,))
+                seq, total = (0, kept_from(source)) if fresh else (head, totals.get(source, 0))
+                self.move(name, range(PARTITIONS), seq, total)
+            self.connection.execute("PRAGMA user_version = 1")
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether a router, and not only a command that looks on, has used this file."""
+        return bool(self.connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def _unknown(self, connections: Mapping[str, str]) -> Mapping[str, str]:
         known = dict(self.connection.execute("SELECT connection, input FROM connections"))
-        for name, source in connections.items():
-            if known.get(name) != source:
-                with self.connection:
-                    self.connection.execute("BEGIN IMMEDIATE")
-                    self.connection.execute("INSERT OR REPLACE INTO connections VALUES (?, ?)", (name, source))
-                    self.connection.execute("DELETE FROM held WHERE connection = ?", (name,))
-                    self.move(name, range(PARTITIONS), head, totals.get(source, 0))
+        return {name: source for name, source in connections.items() if known.get(name) != source}
 
     def move(self, name: str, partitions: range, seq: int, total: int) -> None:
         """Set cursors, inside the transaction under way."""
@@ -66,26 +86,49 @@ class Cursors:
             "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?)", [(name, p, seq, total) for p in partitions]
         )
 
-    def positions(self, name: str, partitions: range) -> dict[int, int]:
-        """Partition to the position that is settled."""
+    def advance(self, name: str, partitions: range, seq: int, total: int) -> None:
+        """Set the cursors that are not further yet, inside the transaction under way.
+
+        Where lanes were cut in another way before, a lease has partitions that came further than it has.
+        """
+        self.connection.executemany(
+            "UPDATE cursors SET seq = ?, total = ? WHERE connection = ? AND partition = ? AND seq < ?",
+            [(seq, total, name, p, seq) for p in partitions],
+        )
+
+    def positions(self, name: str, partitions: range) -> dict[int, tuple[int, int]]:
+        """Partition to the position that is settled, and the input's total there."""
         rows = self.connection.execute(
-            "SELECT partition, seq FROM cursors WHERE connection = ? AND partition >= ? AND partition < ?",
+            "SELECT partition, seq, total FROM cursors WHERE connection = ? AND partition >= ? AND partition < ?",
             (name, partitions.start, partitions.stop),
         )
-        return dict(rows)
+        return {partition: (seq, total) for partition, seq, total in rows}
+
+    def furthest(self) -> tuple[int, dict[str, int]]:
+        """The highest position that anything here speaks of, and the highest total by input."""
+        seq = self.connection.execute(
+            "SELECT max((SELECT coalesce(max(seq), 0) FROM cursors), (SELECT coalesce(max(seq), 0) FROM held))"
+        ).fetchone()[0]
+        totals = self.connection.execute(
+            "SELECT input, max(total) FROM connections JOIN cursors USING (connection) GROUP BY input"
+        )
+        return seq, dict(totals)
 
     def hold(self, name: str, records: Sequence[HeldRecord]) -> None:
-        """Add or replace held records, inside the transaction under way; their order is kept."""
-        place = self.connection.execute("SELECT coalesce(max(place), 0) FROM held").fetchone()[0]
-        known = dict(self.connection.execute("SELECT record_id, place FROM held WHERE connection = ?", (name,)))
+        """Add or replace held records, inside the transaction under way; one that is there keeps its place."""
         rows = []
         for record in records:
-            place += 1
+            self._place += 1
             rows.append((
                 name, record.record_id, partition_of(record.user), record.seq, record.user, record.not_before_ms,
-                record.attempts, record.code, record.message, known.get(record.record_id, place),
+                record.attempts, record.code, record.message, self._place,
             ))  # fmt: skip
-        self.connection.executemany("INSERT OR REPLACE INTO held VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
+        self.connection.executemany(
+            "INSERT INTO held VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (connection, record_id) DO UPDATE SET "
+            "not_before_ms = excluded.not_before_ms, attempts = excluded.attempts, code = excluded.code, "
+            "message = excluded.message",
+            rows,
+        )
 
     def release(self, name: str, record_ids: Collection[str]) -> None:
         """Remove held records, inside the transaction under way."""
@@ -125,8 +168,3 @@ class Cursors:
     def close(self) -> None:
         """Let go of the file."""
         self.connection.close()
-
-
-def forget_user(cursors: sqlite3.Connection, user: int) -> None:
-    """Remove a user's held records."""
-    cursors.execute("DELETE FROM held WHERE user = ?", (user,))

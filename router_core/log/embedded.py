@@ -5,6 +5,7 @@ seen/…                          request keys of the last day (appending proces
 cursors.db                      positions and held records (delivering process writes)
 dead_letters.db                 dead letters (delivering process and command line write)
 quarantine/                     damaged files
+reserve                         room for deliveries when the disk is full
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 from router_core.errors import LogError, LogFull
 from router_core.log.commit import GroupCommit
-from router_core.log.cursors import Cursors, forget_user
+from router_core.log.cursors import FORGET_USER as FORGET_HELD
+from router_core.log.cursors import Cursors
+from router_core.log.files import erase_rows, is_damage
+from router_core.log.letters import FORGET_USER as FORGET_LETTERS
 from router_core.log.letters import Letters
 from router_core.log.port import (
     PARTITIONS,
@@ -35,13 +40,14 @@ from router_core.log.port import (
     StoredBatch,
     partition_of,
 )
+from router_core.log.room import RESERVE_BYTES, Room
 from router_core.log.seen import Seen
-from router_core.log.segments import Segments, SegmentWriter, checkpoint
+from router_core.log.segments import Segments
+from router_core.log.writer import NewRow, SegmentWriter, checkpoint
 
-RESERVE_BYTES = 16 * 1024 * 1024
-"""Free space that appends leave alone, so that deliveries can still be settled and give room back."""
 _UPKEEP_EVERY = 1.0
 _POLL_EVERY = 0.01
+_REFRESH_EVERY = 1.0
 _SCAN_LIMIT = 20_000
 _REPLAYS_AT_ONCE = 500
 
@@ -59,19 +65,19 @@ class EmbeddedLog(EventLog):
         segment_bytes: int = 64 * 1024 * 1024,
         now: Callable[[], float] = time.time,
         free_bytes: Callable[[Path], int] | None = None,
+        reserve_bytes: int = RESERVE_BYTES,
     ) -> None:
         self._folder = folder
-        self._max_bytes = max_bytes
+        self._room = Room(folder, max_bytes=max_bytes, reserve_bytes=reserve_bytes, free_bytes=free_bytes)
         self._retention = retention
         self._segment_bytes = min(segment_bytes, max(max_bytes // 8, 64 * 1024))
         self._now = now
-        self._free_bytes = free_bytes or _free_bytes
         self._segments = Segments(folder / "log", folder / "quarantine")
         self._group_keys: Collection[bytes] = ()
         self._seen = Seen(folder / "seen", deduplicate_for, now)
         self._writer: SegmentWriter | None = None
         self._appends: GroupCommit[Sequence[NewBatch], Sequence[bool]] | None = None
-        self._settles: GroupCommit[tuple[EmbeddedLease, Settlement], None] | None = None
+        self._settles: GroupCommit[Callable[[], None], None] | None = None
         self._connections: dict[str, str] = {}
         self._head = 0
         self._head_totals: Mapping[str, int] = {}
@@ -80,26 +86,51 @@ class EmbeddedLog(EventLog):
         self._upkeep: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="upkeep")
         self._room_checked = 0.0
+        self._written_then = 0
         self._full = False
+        self._refreshed = -_REFRESH_EVERY
 
     async def open(self, inputs: Collection[str], connections: Mapping[str, str]) -> None:
+        self._check_folder()
+        self._connections = dict(connections)
+        try:
+            self._open_precious()
+        except LogError as error:
+            if not self._room.give_up_reserve_for(error):
+                raise
+            self._open_precious()
+        self._settles = GroupCommit(
+            lambda: self._cursors.connection, self._change_cursors, failed=self._room.give_up_reserve_for
+        )
+        try:
+            self._look()
+            if inputs or connections:
+                self._cursors.register(
+                    connections, self._head, self._head_totals, lambda name: self._segments.total_at(0, name) or 0
+                )
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, sqlite3.Error):
+                raise LogError(f"cannot open the event log in {self._folder}: {error}") from error
+            raise
+
+    def _open_precious(self) -> None:
+        self._cursors = Cursors(self._folder / "cursors.db")
+        try:
+            self._letters = Letters(self._folder / "dead_letters.db")
+        except BaseException:
+            self._cursors.close()
+            raise
+
+    def _check_folder(self) -> None:
+        advice = "Make it writable for this user, or set `log.path` to another folder."
         try:
             (self._folder / "log").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LogError(
-                f"cannot use the data folder {self._folder}: {error.strerror}. "
-                "Make it writable for this user, or set `log.path` to another folder."
-            ) from error
-        if not os.access(self._folder, os.W_OK | os.X_OK):
-            raise LogError(
-                f"the data folder {self._folder} is not writable. "
-                "Make it writable for this user, or set `log.path` to another folder."
-            )
-        self._cursors = Cursors(self._folder / "cursors.db")
-        self._letters = Letters(self._folder / "dead_letters.db")
-        self._connections = dict(connections)
-        self._look()
-        self._cursors.register(connections, self._head, self._head_totals)
+            raise LogError(f"cannot use the data folder {self._folder}: {error.strerror}. {advice}") from error
+        for folder in (self._folder, self._folder / "log", self._folder / "seen", self._folder / "quarantine"):
+            if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+                raise LogError(f"the data folder {folder} is not writable. {advice}")
 
     # --- appending ---
 
@@ -110,30 +141,44 @@ class EmbeddedLog(EventLog):
         return await self._appends.submit(batches)
 
     def _start_appending(self) -> None:
-        furthest = max((progress.seq for progress in self._cursors.progress().values()), default=0)
-        self._writer = SegmentWriter(self._segments, self._segment_bytes, furthest)
-        through = self._seen.open()
-        self._head, self._head_totals = self._writer.seq, dict(self._writer.totals)
+        try:
+            self._writer = self._open_writer()
+        except (sqlite3.OperationalError, OSError) as error:
+            raise LogFull(f"the event log cannot be written now: {error}") from error
+        self._head, self._head_totals = self._writer.seq, self._writer.keep()
+        self._grown.set()
         self._appends = GroupCommit(
-            lambda: self._open_writer().connection,
-            self._append_group,
-            committed=self._committed,
-            failed=self._writer.undo,
+            self._connection_with_room, self._append_group, committed=self._committed, failed=self._failed
         )
-        self._seen.add((key for _, key in self._writer.keys_after(through)), self._writer.seq)
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
 
     def _open_writer(self) -> SegmentWriter:
+        """Positions are never given twice, whatever files were damaged or lost: letters and held records name them."""
+        through = self._seen.open()
+        seq, totals = self._cursors.furthest()
+        writer = SegmentWriter(
+            self._segments, self._segment_bytes, max(seq, through, self._letters.furthest(), self._head), totals
+        )
+        try:
+            self._seen.recall(writer.keys_after, writer.seq)
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
+    def _the_writer(self) -> SegmentWriter:
         assert self._writer is not None
         return self._writer
 
+    def _connection_with_room(self) -> sqlite3.Connection:
+        self._require_room()
+        return self._the_writer().connection
+
     def _append_group(self, group: Sequence[Sequence[NewBatch]]) -> Sequence[Sequence[bool]]:
         """Insert what is new of a group of appends; runs inside the transaction that commits them."""
-        writer = self._open_writer()
-        writer.begin()
-        self._require_room()
+        writer = self._the_writer()
         keys: dict[bytes, None] = {}
-        rows = []
+        rows: list[NewRow] = []
         flags = []
         for batches in group:
             accepted = []
@@ -153,17 +198,29 @@ class EmbeddedLog(EventLog):
 
     def _committed(self) -> None:
         """After a durable group: remember its keys, tell readers of this process, start a new file when it is time."""
-        writer = self._open_writer()
+        writer = self._the_writer()
+        self._head, self._head_totals = writer.seq, writer.keep()
         self._seen.add(self._group_keys, writer.seq)
-        self._head, self._head_totals = writer.seq, dict(writer.totals)
         self._full = False
         self._grown.set()
         if writer.wants_rotation:
             self._rotate()
 
+    def _failed(self, error: Exception) -> None:
+        writer = self._the_writer()
+        writer.undo()
+        if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
+            writer.set_aside()
+        elif isinstance(error, sqlite3.OperationalError):
+            self._full = True
+            self._room_checked = time.monotonic()
+
     def _rotate(self) -> None:
-        writer = self._open_writer()
-        writer.rotate()
+        writer = self._the_writer()
+        try:
+            writer.rotate()
+        except (sqlite3.Error, OSError):
+            return  # the file grows beyond its size meanwhile; the next commit tries again
         loop = asyncio.get_running_loop()
         while writer.sealed:
             loop.run_in_executor(self._thread, checkpoint, writer.sealed.pop())
@@ -171,33 +228,35 @@ class EmbeddedLog(EventLog):
     def _require_room(self) -> None:
         """Raise `LogFull` if the log is at its limit or the disk is down to the reserve; looks four times a second."""
         now = time.monotonic()
-        if now - self._room_checked > 0.25:
-            self._room_checked = now
+        written = self._the_writer().bytes_written
+        if now - self._room_checked > 0.25 or written - self._written_then > self._room.reserve_bytes // 4:
+            self._room_checked, self._written_then = now, written
             self._full = self._lacks_room()
-            if self._full and self._make_room():
-                self._full = self._lacks_room()
+            with suppress(sqlite3.Error, OSError):
+                if self._full and self._make_room():
+                    self._full = self._lacks_room()
         if self._full:
             raise LogFull("the event log is full: deliveries are behind, or the disk is")
 
     def _lacks_room(self) -> bool:
-        return self._free_bytes(self._folder) < RESERVE_BYTES or self._segments.bytes() > self._max_bytes
+        return self._room.is_short(self._segments.bytes(), self._the_writer().to_checkpoint)
 
     # --- room ---
 
     async def _keep_up(self) -> None:
         while True:
             await asyncio.sleep(_UPKEEP_EVERY)
-            try:
+            with suppress(sqlite3.Error, OSError):  # tried again in a second; appends say by themselves when they fail
                 await self._seen.flush()
                 self._delete_settled(self._retention)
                 if self._lacks_room():
                     self._make_room()
-            except (sqlite3.Error, OSError):
-                continue  # the same is tried again in a second, and appends say by themselves when they fail
+                self._full = self._lacks_room()
+                self._room.keep_reserve(self._the_writer().to_checkpoint)
 
     def _make_room(self) -> bool:
         """Give up delivered files before their time; returns whether any went."""
-        writer = self._open_writer()
+        writer = self._the_writer()
         if not writer.is_empty and not writer.connection.in_transaction and self._needed_after() >= writer.seq:
             self._rotate()
         return self._delete_settled(0.0)
@@ -208,7 +267,7 @@ class EmbeddedLog(EventLog):
 
     def _delete_settled(self, retention: float) -> bool:
         """Delete files that every connection is done with and that nobody wrote to for `retention` seconds."""
-        writer = self._open_writer()
+        writer = self._the_writer()
         needed_after = self._needed_after()
         firsts = list(self._segments.firsts)
         deleted = False
@@ -229,8 +288,10 @@ class EmbeddedLog(EventLog):
         """Find out how far the log goes; another process may be appending."""
         if self._writer is not None:
             return  # `_committed` keeps the head; the writer itself may be ahead of what is durable
-        firsts = self._segments.firsts
-        if not firsts or self._segments.path(self._head + 1).exists():
+        now = time.monotonic()
+        # A new file begins right after the head, but for one that follows a damaged file.
+        if self._segments.path(self._head + 1).exists() or now - self._refreshed > _REFRESH_EVERY:
+            self._refreshed = now
             self._segments.refresh()
         head, totals = self._segments.head()
         if head > self._head:
@@ -238,12 +299,10 @@ class EmbeddedLog(EventLog):
             self._grown.set()
 
     async def _watch_growth(self) -> None:
-        while True:
+        while self._writer is None:
             await asyncio.sleep(_POLL_EVERY)
-            try:
+            with suppress(sqlite3.OperationalError, OSError):  # a file is being sealed or deleted at this instant
                 self._look()
-            except sqlite3.OperationalError:
-                continue  # a file is being sealed or deleted at this instant
 
     async def grown_beyond(self, seq: int, wait: float) -> bool:
         """Wait up to `wait` seconds until the log goes beyond `seq`."""
@@ -263,13 +322,25 @@ class EmbeddedLog(EventLog):
         return True
 
     def rows_for(
-        self, source: str, partitions: range, after: int, total: int, max_records: int, oversize: bool
+        self,
+        source: str,
+        partitions: range,
+        after: int,
+        total: int,
+        max_records: int,
+        oversize: bool,
+        settled: Mapping[int, int] | None,
     ) -> tuple[list[StoredBatch], int, int]:
-        """Batches of a lease after a position, up to `max_records` records; with the new position and total."""
+        """Batches of a lease after a position, up to `max_records` records; with the new position and total.
+
+        `settled` names positions by partition before which nothing is to be given.
+        """
         upto = min(self._head, after + _SCAN_LIMIT)
         rows: list[StoredBatch] = []
         records = 0
         for row in self._segments.scan(after, upto, partitions, source):
+            if settled is not None and row.seq <= settled[partition_of(row.user)]:
+                continue
             if records + row.records > max_records and (rows or not oversize):
                 return rows, (rows[-1].seq if rows else after), (rows[-1].total if rows else total)
             rows.append(row)
@@ -280,9 +351,9 @@ class EmbeddedLog(EventLog):
             total = rows[-1].total
         return rows, upto, total
 
-    def total_at(self, seq: int, source: str) -> int:
-        """Records accepted at this input up to `seq`; 0 where the rows are gone."""
-        return self._segments.total_at(seq, source)
+    def give_up_reserve_for(self, error: sqlite3.Error) -> bool:
+        """Whether there was room left to give, and another try may do better."""
+        return self._room.give_up_reserve_for(error)
 
     async def fetch(self, seqs: Collection[int]) -> Mapping[int, StoredBatch]:
         self._segments.refresh()
@@ -298,25 +369,36 @@ class EmbeddedLog(EventLog):
             if settlement.replayed:
                 self._letters.remove(lease.connection, settlement.replayed)
         except sqlite3.OperationalError as error:
+            self._room.give_up_reserve_for(error)
             raise LogFull(f"the dead letters cannot be written: {error}") from error
-        if self._settles is None:
-            self._settles = GroupCommit(lambda: self._cursors.connection, self._settle_group)
-        await self._settles.submit((lease, settlement))
+        position, total = lease.position, lease.total
 
-    def _settle_group(self, group: Sequence[tuple[EmbeddedLease, Settlement]]) -> Sequence[None]:
-        for lease, settlement in group:
-            self._cursors.move(lease.connection, lease.partitions, lease.position, lease.total)
+        def change() -> None:
+            self._cursors.advance(lease.connection, lease.partitions, position, total)
             if settlement.held:
                 self._cursors.hold(lease.connection, settlement.held)
             if settlement.released:
                 self._cursors.release(lease.connection, settlement.released)
+
+        await self._cursor_commits().submit(change)
+
+    def _change_cursors(self, group: Sequence[Callable[[], None]]) -> Sequence[None]:
+        for change in group:
+            change()
         return [None] * len(group)
 
+    def _cursor_commits(self) -> GroupCommit[Callable[[], None], None]:
+        assert self._settles is not None
+        return self._settles
+
     async def seek(self, connection: str, seq: int) -> None:
-        total = self._segments.total_at(seq, self._connections[connection])
-        with self._cursors.connection:
-            self._cursors.connection.execute("BEGIN IMMEDIATE")
-            self._cursors.move(connection, range(PARTITIONS), seq, total)
+        self._look()
+        seq = min(max(seq, 0), self._head)
+        source = self._connections[connection]
+        total = self._segments.total_at(seq, source)
+        if total is None:
+            total = self._head_totals.get(source, 0)
+        await self._cursor_commits().submit(lambda: self._cursors.move(connection, range(PARTITIONS), seq, total))
 
     # --- dead letters ---
 
@@ -346,17 +428,26 @@ class EmbeddedLog(EventLog):
 
     async def erase(self, user: int) -> int:
         self._segments.refresh()
-        erased = self._segments.erase(user)
-        forget_user(self._cursors.connection, user)
-        self._letters.forget_user(user)
-        return erased
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._erase, user)
+
+    def _erase(self, user: int) -> int:
+        """Runs in the thread that checkpoints, as two checkpoints of one file get in each other's way."""
+        try:
+            erase_rows(self._folder / "cursors.db", FORGET_HELD, user)
+            erase_rows(self._folder / "dead_letters.db", FORGET_LETTERS, user)
+        except sqlite3.Error as error:
+            raise LogError(f"nothing is erased yet: {error}") from error
+        return self._segments.erase(user)
 
     async def stats(self) -> LogStats:
-        self._look()
+        with suppress(sqlite3.OperationalError):
+            self._look()
         progress = self._cursors.progress()
         letters = self._letters.counts()
         connections = {}
-        for name, source in self._connections.items():
+        # Opened without connections, by an onlooker, it tells of all that are on file.
+        sources = self._connections or {name: at.input for name, at in progress.items()}
+        for name, source in sources.items():
             if (at := progress.get(name)) is None:
                 continue
             waiting = max(self._head_totals.get(source, 0) - at.total, 0)
@@ -375,18 +466,19 @@ class EmbeddedLog(EventLog):
         )
 
     async def close(self) -> None:
-        for task in (self._watch, self._upkeep):
-            if task is not None:
-                task.cancel()
+        tasks = [task for task in (self._watch, self._upkeep) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for commits in (self._appends, self._settles):
             if commits is not None:
                 await commits.close()
-        if self._writer is not None:
-            await self._seen.close()
-            self._writer.close()
+        await self._seen.close()
         self._thread.shutdown()
+        if self._writer is not None:
+            self._writer.close()
         self._segments.close()
-        if hasattr(self, "_cursors"):
+        if self._settles is not None:
             self._cursors.close()
             self._letters.close()
 
@@ -395,45 +487,55 @@ class EmbeddedLease(Lease):
     """See `Lease`."""
 
     def __init__(
-        self, log: EmbeddedLog, connection: str, source: str, partitions: range, positions: Mapping[int, int]
+        self,
+        log: EmbeddedLog,
+        connection: str,
+        source: str,
+        partitions: range,
+        positions: Mapping[int, tuple[int, int]],
     ) -> None:
         self._log = log
         self.connection = connection
         self._source = source
         self.partitions = partitions
-        self._settled = positions
-        self._furthest = max(positions.values(), default=0)
-        self.position = min(positions.values(), default=0)
-        self.total = log.total_at(self.position, source)
-        self._unsettled = False
+        self._settled = {partition: seq for partition, (seq, _) in positions.items()}
+        self._furthest = max(self._settled.values(), default=0)
+        self.position, self.total = min(positions.values(), default=(0, 0))
+        self._settled_to = self.position
 
     @property
     def unsettled(self) -> bool:
-        return self._unsettled
+        return self.position > self._settled_to
 
     async def read(self, max_records: int, wait: float, *, oversize: bool = True) -> Sequence[StoredBatch]:
-        if not await self._log.grown_beyond(self.position, wait):
-            return []
-        rows, self.position, self.total = self._log.rows_for(
-            self._source, self.partitions, self.position, self.total, max_records, oversize
-        )
-        self._unsettled = True
-        if self.position >= self._furthest:
-            return rows
-        # Lanes were cut in another way before: some partitions had come further than the slowest of this lease.
-        return [row for row in rows if row.seq > self._settled[partition_of(row.user)]]
+        until = time.monotonic() + wait
+        while await self._log.grown_beyond(self.position, until - time.monotonic()):
+            after = self.position
+            # Where lanes were cut in another way before, some partitions came further than the slowest of this lease.
+            settled = self._settled if after < self._furthest else None
+            try:
+                rows, self.position, self.total = self._log.rows_for(
+                    self._source, self.partitions, after, self.total, max_records, oversize, settled
+                )
+            except sqlite3.OperationalError as error:  # locked, no room, or no file handles left: passes
+                if self._log.give_up_reserve_for(error):
+                    continue
+                if time.monotonic() > until:
+                    return []
+                await asyncio.sleep(_POLL_EVERY)
+                continue
+            if rows or self.position == after:
+                return rows
+            await asyncio.sleep(0)  # what was there is of other leases
+        return []
 
     async def settle(self, settlement: Settlement) -> None:
+        position = self.position
         await self._log.settle(self, settlement)
-        self._unsettled = False
+        self._settled_to = position
 
     async def held(self) -> Sequence[HeldRecord]:
         return self._log.held(self.connection, self.partitions)
 
     async def replays(self) -> Sequence[tuple[DeadLetter, StoredBatch]]:
         return self._log.replays(self.connection, self.partitions)
-
-
-def _free_bytes(folder: Path) -> int:
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize

@@ -1,18 +1,37 @@
-"""Opening the log's SQLite files, in one way for all of them."""
+"""Opening the log's SQLite files, in one way for all of them, and telling what SQLite's errors mean."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
 from router_core.errors import LogDamaged, LogError
+
+_BUSY_FOR = 5.0
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_TOOBIG}
+_UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
+_NOT_OURS = ("no such table", "no such column", "unsupported file format")
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file itself is broken. If not, the cause passes: locked, no room, no file handles left."""
+    if isinstance(error, sqlite3.ProgrammingError):
+        return False
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # Python's own: text that is not UTF-8; or ours
+        return True
+    if code == sqlite3.SQLITE_ERROR:
+        return any(words in str(error) for words in _NOT_OURS)
+    return code & 0xFF in _DAMAGED or code in _UNREADABLE
 
 
 def open_database(
     path: Path, schema: str = "", *, synchronous: str = "FULL", create: bool = True, autocheckpoint: int = 1000
 ) -> sqlite3.Connection:
-    """Open a file in WAL mode, with the schema laid down. Raises `sqlite3.DatabaseError` if it is damaged.
+    """Open a file in WAL mode, with the schema laid down. Raises `sqlite3.DatabaseError`; see `is_damage`.
 
     `synchronous=FULL` makes a commit survive a power cut; `autocheckpoint` is in pages, 0 for never.
     """
@@ -20,13 +39,13 @@ def open_database(
     connection = sqlite3.connect(
         f"file:{_escaped(path)}?mode={'rwc' if create else 'rw'}",
         uri=True,
-        timeout=5.0,
+        timeout=_BUSY_FOR,
         isolation_level=None,
         check_same_thread=False,  # the commit runs in a thread; never two at once
         cached_statements=64,
     )
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
+        _use_wal(connection)
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute(f"PRAGMA wal_autocheckpoint={autocheckpoint}")
         connection.execute("PRAGMA secure_delete=ON")  # what is erased must not stay in free pages
@@ -40,19 +59,53 @@ def open_database(
     return connection
 
 
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Two processes that make one file at the same time: here SQLite does not wait by itself for the other."""
+    until = time.monotonic() + _BUSY_FOR
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.005)
+        else:
+            return
+
+
 def open_precious(path: Path, schema: str, *, holds: str, mend: str) -> sqlite3.Connection:
     """Open a file that cannot be rebuilt from others. Raises `LogDamaged` with the mend if it is broken."""
+    connection = None
     try:
         connection = open_database(path, schema)
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
     except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error):
-            raise LogError(f"cannot open {path}: {error}. Check that the data folder is writable.") from error
-        raise LogDamaged(f"{path} ({holds}) is damaged: {error}. {mend}") from error
-    if verdict != "ok":
-        connection.close()
-        raise LogDamaged(f"{path} ({holds}) is damaged: {verdict}. {mend}")
+        if connection is not None:
+            connection.close()
+        if is_damage(error):
+            raise LogDamaged(f"{path} ({holds}) is damaged: {error}. {mend}") from error
+        raise LogError(
+            f"cannot open {path}: {error}. Check that the data folder is writable and that its disk has room."
+        ) from error
     return connection
+
+
+def erase_rows(path: Path, statement: str, user: int) -> int:
+    """Run a statement that overwrites or deletes rows of a user, so that no older page is left of them anywhere.
+
+    Opens the file for itself, so it may run in a thread. Returns how many rows it met. Raises `LogError` if another
+    process keeps the write-ahead log busy.
+    """
+    with closing(open_database(path, create=False)) as connection:
+        connection.execute("PRAGMA busy_timeout=30000")  # appends leave gaps, and an erasure has time
+        rows = connection.execute(statement, (user,)).rowcount
+        for _ in range(100):
+            if not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                return rows
+            time.sleep(0.05)
+    raise LogError(f"{path} is erased, but older pages are still in its write-ahead log. Erase once more.")
 
 
 def sync_folder(folder: Path) -> None:
@@ -67,7 +120,7 @@ def sync_folder(folder: Path) -> None:
 def size_on_disk(path: Path) -> int:
     """Bytes of a database file with its write-ahead log."""
     total = 0
-    for name in (path, path.with_name(path.name + "-wal")):
+    for name in (path, wal_of(path)):
         try:
             total += name.stat().st_size
         except FileNotFoundError:
@@ -75,10 +128,23 @@ def size_on_disk(path: Path) -> int:
     return total
 
 
+def wal_of(path: Path) -> Path:
+    """The write-ahead log beside a database."""
+    return path.with_name(path.name + "-wal")
+
+
 def remove_database(path: Path) -> None:
     """Delete a database with its companions; missing ones do no harm."""
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def move_database(path: Path, folder: Path) -> None:
+    """Move a database with its companions into a folder. What is only in its write-ahead log goes with it."""
+    for suffix in ("-wal", "-shm", ""):
+        companion = path.with_name(path.name + suffix)
+        if companion.exists():
+            companion.rename(folder / companion.name)
 
 
 def _escaped(path: Path) -> str:

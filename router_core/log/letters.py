@@ -34,6 +34,9 @@ _LETTER = (
 _JOINED = ", ".join(f"l.{name}" for name in _LETTER.split(", "))
 _BATCH = "b.seq, b.input, b.user, b.records, b.total, b.received_at_ms, b.headers, b.body"
 
+FORGET_USER = "DELETE FROM letters WHERE user = ?"
+"""The batches go with them."""
+
 
 class Letters:
     """The file `dead_letters.db`. The router and the command line may both have it open."""
@@ -48,7 +51,10 @@ class Letters:
         )
 
     def park(self, letters: Sequence[tuple[DeadLetter, StoredBatch]]) -> None:
-        """Add letters in one durable step. One that is there already is renewed, so a repeated delivery adds none."""
+        """Add letters in one durable step. One that is there already is renewed, so a repeated delivery adds none.
+
+        A settlement that is tried again, because the disk was full, brings the same letter and counts no attempt.
+        """
         with self.connection:
             self.connection.execute("BEGIN IMMEDIATE")
             for letter, batch in letters:
@@ -61,7 +67,8 @@ class Letters:
                     "INSERT INTO letters (connection, record_id, partition, seq, event_type, user, disposition, code, "
                     "message, attempts, received_at_ms, parked_at_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?,?) "
                     "ON CONFLICT (connection, record_id) DO UPDATE SET disposition = excluded.disposition, "
-                    "code = excluded.code, message = excluded.message, attempts = attempts + excluded.attempts, "
+                    "code = excluded.code, message = excluded.message, attempts = attempts + excluded.attempts * "
+                    "(parked_at_ms != excluded.parked_at_ms), "
                     "parked_at_ms = excluded.parked_at_ms, replaying = 0",
                     (letter.connection, letter.record_id, partition_of(letter.user), letter.seq, letter.event_type,
                      letter.user, letter.disposition, letter.code, letter.message, letter.attempts,
@@ -80,7 +87,8 @@ class Letters:
         """Letters that somebody asked to replay."""
         rows = self.connection.execute(
             f"SELECT {_JOINED}, {_BATCH} FROM (SELECT * FROM letters WHERE replaying AND connection = ? "  # noqa: S608
-            "AND partition >= ? AND partition < ? ORDER BY seq, number LIMIT ?) AS l JOIN batches AS b USING (seq)",
+            "AND partition >= ? AND partition < ? ORDER BY seq, number LIMIT ?) AS l JOIN batches AS b USING (seq) "
+            "ORDER BY l.seq, l.number",
             (name, partitions.start, partitions.stop, limit),
         )
         return [(_letter(row[:12]), StoredBatch(*row[12:])) for row in rows]
@@ -120,12 +128,9 @@ class Letters:
         """Connection to number of letters."""
         return dict(self.connection.execute("SELECT connection, count(*) FROM letters GROUP BY connection"))
 
-    def forget_user(self, user: int) -> None:
-        """Delete a user's letters and the batches with them."""
-        with self.connection:
-            self.connection.execute("BEGIN IMMEDIATE")
-            self.connection.execute("DELETE FROM letters WHERE user = ?", (user,))
-        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def furthest(self) -> int:
+        """The highest position of a batch with a letter."""
+        return int(self.connection.execute("SELECT coalesce(max(seq), 0) FROM letters").fetchone()[0])
 
     def close(self) -> None:
         """Let go of the file."""

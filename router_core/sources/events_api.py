@@ -45,6 +45,8 @@ class EventsApi(Source):
     def __init__(self, context: SourceContext) -> None:
         self._context = context
         self._telemetry: Telemetry = context.telemetry
+        self._acknowledged = context.telemetry.cell("requests", source="events_api", status="202")
+        self._seconds = context.telemetry.histogram("acknowledge_seconds", source="events_api")
         self._inputs = {item.key or "": item for item in context.inputs.values()}
         self._rates = {
             item.name: TokenBucket(item.max_batches_per_second, context.clock.monotonic)
@@ -73,7 +75,7 @@ class EventsApi(Source):
         except Disconnected:
             self._telemetry.count("requests", source="events_api", status="disconnected")
         else:
-            self._telemetry.count("requests", source="events_api", status="202")
+            self._acknowledged.value += 1
             await respond(send, 202)
 
     async def _take(self, scope: Scope, receive: Receive, *, bulk: bool) -> None:
@@ -86,14 +88,16 @@ class EventsApi(Source):
         whole = time.perf_counter()
         bodies = _slices(body) if bulk else [body]
         self._require_rate(source.name, len(bodies))
-        kept = {name.decode(): headers[name].decode("latin-1") for name in _KEPT & headers.keys()}
+        kept = None
+        if not _KEPT.isdisjoint(headers):
+            kept = {name.decode(): headers[name].decode("latin-1") for name in _KEPT & headers.keys()}
         try:
             results = await self._intake.accept(source, bodies, headers=kept)
         except LogError as error:
             raise BadRequest(
                 503, "SERVICE_UNAVAILABLE", f"Nothing was kept: {error}. Send it again later.", _LATER
             ) from None
-        self._telemetry.observe("acknowledge_seconds", time.perf_counter() - whole, source="events_api")
+        self._seconds.add(time.perf_counter() - whole)
         self._refuse(source.name, results, bulk=bulk)
 
     def _authenticated(self, header: bytes | None) -> SourceInput:

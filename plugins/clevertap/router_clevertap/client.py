@@ -116,15 +116,20 @@ def _refused(record_id: str, refusal: Refusal) -> Outcome:
 
 
 def _error_of(status: int, text: str, headers: Mapping[str, str], now: float) -> DeliveryError:
-    """The error for a call that was answered as a whole."""
-    said = f"CleverTap answered {status}" + (f": {text}" if text else ".")
+    """The error for a call that was answered as a whole.
+
+    These errors become log lines. CleverTap's text may repeat what was sent, so it is shown only where it is about
+    credentials, and in dead letters.
+    """
+    said = f"CleverTap answered {status}"
     if status == 429:  # too many calls at once, per account (official documentation, "API FAQs")
-        return Throttled(said, retry_after_seconds(headers.get("retry-after", ""), now))
+        return Throttled(f"{said}.", retry_after_seconds(headers.get("retry-after", ""), now))
     if status in _PASSING or (status >= 500 and status != 501):
-        return Unavailable(said, retry_after_seconds(headers.get("retry-after", ""), now))
+        return Unavailable(f"{said}.", retry_after_seconds(headers.get("retry-after", ""), now))
     if status in _CREDENTIALS or status < 400:
-        return InvalidCredentials(f"{said.rstrip('.')}. {_mend(status, text)}")
-    return CallRefused(f"clevertap_{status}", said)
+        told = f": {text.rstrip('.')}" if text and status in (401, 403) else ""
+        return InvalidCredentials(f"{said}{told}. {_mend(status, text)}")
+    return CallRefused(f"clevertap_{status}", f"{said}: {text}" if text else f"{said}.")
 
 
 def _mend(status: int, text: str) -> str:

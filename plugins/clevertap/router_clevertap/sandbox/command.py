@@ -32,18 +32,14 @@ def _fault(text: str) -> Fault:
 def sandbox(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
-    ] = 8901,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8901,
     account: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ID:PASSCODE", help=f"An account. Repeatable. Without it: {DEMO_ACCOUNT}:{DEMO_PASSCODE}."
         ),
     ] = None,
-    fast: Annotated[
-        bool, typer.Option("--fast", help="Only count what arrives: a sink for benchmarks.")
-    ] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Only count what arrives: a sink for benchmarks.")] = False,
     record: Annotated[
         Path | None,
         typer.Option(dir_okay=False, help="Append every accepted record to this file, a JSON line each."),

@@ -55,9 +55,7 @@ async def _answer(
             answer = await action(sandbox, request)
         except ValueError as problem:
             answer = answers.failed(400, str(problem))
-    return Response(
-        answer.body, answer.status, media_type=answer.content_type, headers={"cache-control": "no-store"}
-    )
+    return Response(answer.body, answer.status, media_type=answer.content_type, headers={"cache-control": "no-store"})
 
 
 async def _stats(sandbox: Sandbox, _: Request) -> Answer:
@@ -80,9 +78,7 @@ async def _records(sandbox: Sandbox, request: Request) -> Answer:
     limit = min(max(1, int(query.get("limit", 1000))), 100_000)
     page = list(islice(entries, limit))
     has_more = next(iter(entries), None) is not None
-    return answers.json(
-        200, {"records": [entry.as_json() for entry in page], "next": page[-1].n if has_more else None}
-    )
+    return answers.json(200, {"records": [entry.as_json() for entry in page], "next": page[-1].n if has_more else None})
 
 
 def _of_person(sandbox: Sandbox, entries: Iterator[Entry], name: str, value: str) -> Iterator[Entry]:

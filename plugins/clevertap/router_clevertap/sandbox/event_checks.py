@@ -35,9 +35,7 @@ def _name_refusal(name: str, discarded: frozenset[str]) -> Refusal | None:
 
 
 def _data_refusal(data: object, max_properties: int) -> Refusal | None:
-    if not isinstance(
-        data, dict
-    ):  # a missing evtData is undocumented; an empty one is in the Node SDK's README
+    if not isinstance(data, dict):  # a missing evtData is undocumented; an empty one is in the Node SDK's README
         return refusals.event_data(512, "evtData is mandatory")
     if len(data) > max_properties:
         return refusals.too_many_properties(max_properties)
@@ -68,9 +66,7 @@ def _property_refusal(key: str, value: object) -> Refusal | None:
     if value is None:  # undocumented; SDKs drop nulls before they send
         return refusals.event_data(512, f"Property value is null for field : {key}")
     if isinstance(value, str) and exceeds(value, rules.MAX_VALUE_BYTES):
-        return refusals.event_data(
-            512, f"Property value exceeds {rules.MAX_VALUE_BYTES} bytes for field : {key}"
-        )
+        return refusals.event_data(512, f"Property value exceeds {rules.MAX_VALUE_BYTES} bytes for field : {key}")
     return None
 
 

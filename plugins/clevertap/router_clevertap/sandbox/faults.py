@@ -88,18 +88,14 @@ class Fault(BaseModel):
         if sum(kinds) > 1:
             raise ValueError("status, unauthorized, cut and partial are faults of different kinds: give one")
         if not any(kinds) and not self.delay:
-            raise ValueError(
-                "a fault needs one of status, retry_after, delay, cut, partial, unauthorized, not_json"
-            )
+            raise ValueError("a fault needs one of status, retry_after, delay, cut, partial, unauthorized, not_json")
         if self.stored and not self._answers_by_order:
             raise ValueError("stored goes with status or not_json")
         return self
 
     @property
     def _answers_by_order(self) -> bool:
-        return (
-            self.status is not None or self.retry_after is not None or self.not_json or self.body is not None
-        )
+        return self.status is not None or self.retry_after is not None or self.not_json or self.body is not None
 
     def answer(self) -> Answer | None:
         """The answer this fault puts in place of the real one, or None."""

@@ -63,9 +63,7 @@ class Person:
         self.properties = older.properties | newer.properties
         self.ids |= other.ids
         for token in other.tokens:
-            self.saw_token(
-                token["objectId"], {key: value for key, value in token.items() if key != "objectId"}
-            )
+            self.saw_token(token["objectId"], {key: value for key, value in token.items() if key != "objectId"})
         for name, summary in other.events.items():
             if held := self.events.get(name):
                 held.add(summary)

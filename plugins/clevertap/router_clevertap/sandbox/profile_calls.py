@@ -90,9 +90,7 @@ def disassociate(_: Sandbox, account: Account, call: Call) -> Answer:
 def _address_refusal(order: Any, types: tuple[str, ...]) -> Refusal | None:
     if not isinstance(order, dict) or order.get("type") not in types:
         return _NOT_AN_ORDER
-    pattern, refusal = (
-        (rules.PHONE, refusals.PHONE) if order["type"] == "phone" else (rules.EMAIL, refusals.EMAIL)
-    )
+    pattern, refusal = (rules.PHONE, refusals.PHONE) if order["type"] == "phone" else (rules.EMAIL, refusals.EMAIL)
     value = order.get("value")
     return None if isinstance(value, str) and pattern.fullmatch(value) else refusal
 

@@ -82,9 +82,7 @@ _BEFORE_IDENTITY: Final[tuple[tuple[str, Callable[[object], bool], Refusal], ...
 
 def _properties_refusal(data: dict[str, Any]) -> Refusal | None:
     if len(data) > rules.MAX_PROFILE_PROPERTIES:
-        return _structure(
-            f"Profile properties limit exceeded, at most {rules.MAX_PROFILE_PROPERTIES} are allowed"
-        )
+        return _structure(f"Profile properties limit exceeded, at most {rules.MAX_PROFILE_PROPERTIES} are allowed")
     for key, value in data.items():
         if (
             not key
@@ -107,9 +105,7 @@ def _value_refusal(key: str, value: object) -> Refusal | None:
         return _structure(f"Property value is null for field : {key}")
     if isinstance(value, str) and exceeds(value, rules.MAX_VALUE_BYTES):
         return _structure(f"Property value exceeds {rules.MAX_VALUE_BYTES} bytes for field : {key}")
-    return (
-        None  # objects and arrays are accepted in profiles (investigation in RudderStack's pull request 3048)
-    )
+    return None  # objects and arrays are accepted in profiles (investigation in RudderStack's pull request 3048)
 
 
 def _operation_refusal(key: str, operation: dict[str, Any]) -> Refusal | None:

@@ -19,9 +19,7 @@ class RecordFile:
         self._file = path.open("ab", buffering=0)
 
     def write(self, entries: Sequence[Entry]) -> None:
-        lines = memoryview(
-            b"".join(orjson.dumps(e.as_json(), option=orjson.OPT_APPEND_NEWLINE) for e in entries)
-        )
+        lines = memoryview(b"".join(orjson.dumps(e.as_json(), option=orjson.OPT_APPEND_NEWLINE) for e in entries))
         while lines:  # an unbuffered write may take a part only
             lines = lines[self._file.write(lines) or 0 :]
 

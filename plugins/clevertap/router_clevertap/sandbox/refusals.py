@@ -55,9 +55,7 @@ MARRIED = profile_data(519, "Married needs to be Y/N")  # recorded, 2018
 AGE = profile_data(520, "Age is invalid")  # recorded, 2018
 
 # Recorded, 2017. The text spells the keys `fbId` and `gpId`, the documentation `FBID` and `GPID`.
-NO_ID = Refusal(
-    523, "'identity' or 'fbId' or 'gpId' or 'objectId' is necessary under 120 chars to identify the user. "
-)
+NO_ID = Refusal(523, "'identity' or 'fbId' or 'gpId' or 'objectId' is necessary under 120 chars to identify the user. ")
 # Two ids in one record are undocumented; refused by our choice.
 SEVERAL_IDS = Refusal(523, "Only one of 'identity' or 'fbId' or 'gpId' or 'objectId' is allowed. ")
 NEITHER = Refusal(524, "Data is neither event nor profile. ")

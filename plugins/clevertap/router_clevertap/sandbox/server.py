@@ -37,9 +37,7 @@ class SandboxServer:
         port: int = 0,
         **settings: Any,
     ) -> None:
-        chosen: dict[str, Any] = {"fast": fast, **settings} | (
-            {"accounts": dict(accounts)} if accounts else {}
-        )
+        chosen: dict[str, Any] = {"fast": fast, **settings} | ({"accounts": dict(accounts)} if accounts else {})
         self.settings = SandboxSettings(**chosen)
         self.url = ""
         """Base URL without a slash at its end, known once the block is entered."""
@@ -77,15 +75,11 @@ class SandboxServer:
         """Process id with `process=True`, else None."""
         return self._run.pid
 
-    def upload(
-        self, *records: dict[str, Any], dry_run: bool = False, account: str | None = None
-    ) -> httpx.Response:
+    def upload(self, *records: dict[str, Any], dry_run: bool = False, account: str | None = None) -> httpx.Response:
         """Upload records as a sender would. Raises httpx.TransportError if a fault cuts the connection."""
         query = {"dryRun": "1"} if dry_run else {}
         headers = self._headers(account or self.account_id)
-        return self._client.post(
-            "/1/upload", params=query, headers=headers, content=orjson.dumps({"d": records})
-        )
+        return self._client.post("/1/upload", params=query, headers=headers, content=orjson.dumps({"d": records}))
 
     def profile(
         self,
@@ -129,9 +123,7 @@ class SandboxServer:
             "limit": limit,
         }
         given = {name: value for name, value in query.items() if value is not None}
-        records: list[dict[str, Any]] = self._content(self._client.get("/sandbox/records", params=given))[
-            "records"
-        ]
+        records: list[dict[str, Any]] = self._content(self._client.get("/sandbox/records", params=given))["records"]
         return records
 
     def refusals(self) -> list[dict[str, Any]]:
@@ -164,9 +156,7 @@ class SandboxServer:
         deadline = time.monotonic() + timeout
         while (stats := self.stats())["accepted"] < accepted:
             if time.monotonic() > deadline:
-                raise TimeoutError(
-                    f"{stats['accepted']} of {accepted} records arrived within {timeout:g} seconds"
-                )
+                raise TimeoutError(f"{stats['accepted']} of {accepted} records arrived within {timeout:g} seconds")
             time.sleep(0.01)
         return stats
 
@@ -196,9 +186,7 @@ class _Thread:
         except BaseException:
             bound.close()
             raise
-        self._thread = threading.Thread(
-            target=self._serving.run_to_end, name="clevertap-sandbox", daemon=True
-        )
+        self._thread = threading.Thread(target=self._serving.run_to_end, name="clevertap-sandbox", daemon=True)
         self._thread.start()
         if not started.wait(_SECONDS_TO_START):
             raise TimeoutError("The sandbox did not start.")

@@ -18,9 +18,7 @@ DEMO_PASSCODE: Final = "demo-passcode"
 class SandboxSettings:
     """Settings of one sandbox. Raises ValueError if they contradict each other."""
 
-    accounts: Mapping[str, str] = field(
-        default_factory=lambda: MappingProxyType({DEMO_ACCOUNT: DEMO_PASSCODE})
-    )
+    accounts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({DEMO_ACCOUNT: DEMO_PASSCODE}))
     """Account ID to passcode."""
     fast: bool = False
     """Check credentials, count records, keep nothing: a sink for benchmarks."""

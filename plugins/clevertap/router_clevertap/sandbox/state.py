@@ -47,8 +47,7 @@ class Sandbox:
         self.record_file = RecordFile(settings.record_file) if settings.record_file else None
         self.faults = FaultProgram(settings.faults)
         self.accounts = {
-            name: Account(name, passcode, People(settings.max_profiles))
-            for name, passcode in settings.accounts.items()
+            name: Account(name, passcode, People(settings.max_profiles)) for name, passcode in settings.accounts.items()
         }
         self._start_anew()
 
@@ -96,9 +95,7 @@ class Sandbox:
         self.refusals.extend({"at": at, "call": call, "account": account.id, **entry} for entry in refused)
         self.count(account, Counter(e.kind for e in entries), Counter(e["code"] for e in refused), size, at)
 
-    def count(
-        self, account: Account, records: Counter[str], refused: Counter[int], size: int, at: float
-    ) -> None:
+    def count(self, account: Account, records: Counter[str], refused: Counter[int], size: int, at: float) -> None:
         """Count what one upload brought, for the account and for all."""
         account.tally.arrived(records, refused, size, at)
         self.tally.arrived(records, refused, size, at)

@@ -94,9 +94,7 @@ def test_a_port_in_use_is_one_sentence_and_code_1() -> None:
         (["--concurrency", "0"], 2, "concurrency"),
     ],
 )
-def test_mistakes_on_the_command_line_are_told_without_a_traceback(
-    options: list[str], code: int, told: str
-) -> None:
+def test_mistakes_on_the_command_line_are_told_without_a_traceback(options: list[str], code: int, told: str) -> None:
     result = CliRunner().invoke(command.app, ["--port", "0", *options], env={"COLUMNS": "200"})
     assert result.exit_code == code
     assert told in result.stderr

@@ -48,9 +48,7 @@ def test_bad_credentials_are_answered_401_in_the_recorded_shape(
         (None, 400),
     ],
 )
-def test_an_upload_needs_the_json_content_type(
-    sandbox: SandboxServer, content_type: str | None, status: int
-) -> None:
+def test_an_upload_needs_the_json_content_type(sandbox: SandboxServer, content_type: str | None, status: int) -> None:
     headers = without("Content-Type") | ({"Content-Type": content_type} if content_type else {})
     response = httpx.post(f"{sandbox.url}/1/upload", headers=headers, content=EMPTY)
     assert response.status_code == status
@@ -74,9 +72,7 @@ def test_reading_a_profile_needs_no_content_type(sandbox: SandboxServer) -> None
         ("GET", "/elsewhere", 404),
     ],
 )
-def test_unknown_paths_and_methods_are_refused(
-    sandbox: SandboxServer, method: str, path: str, status: int
-) -> None:
+def test_unknown_paths_and_methods_are_refused(sandbox: SandboxServer, method: str, path: str, status: int) -> None:
     assert httpx.request(method, sandbox.url + path, headers=GOOD).status_code == status
 
 

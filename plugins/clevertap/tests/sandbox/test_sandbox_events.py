@@ -23,8 +23,7 @@ def nested(field: str) -> str:
 
 NO_NAME = "Event Name is incorrect. ErrorCode: 509 - Event name is mandatory. Skipped record number : 1"
 RESTRICTED = (
-    "Event Name is incorrect. ErrorCode: 513 - Trying to raise a restricted system event. "
-    "Skipped record number : 1"
+    "Event Name is incorrect. ErrorCode: 513 - Trying to raise a restricted system event. Skipped record number : 1"
 )
 NO_ID = (
     "'identity' or 'fbId' or 'gpId' or 'objectId' is necessary under 120 chars to identify the user. "

@@ -113,7 +113,6 @@ def test_fast_mode_costs_little_more_than_parsing() -> None:
         return time.process_time() - start
 
     ratios = (
-        cost(lambda: fast_upload(sandbox, account, call)) / cost(lambda: orjson.loads(call.body))
-        for _ in range(7)
+        cost(lambda: fast_upload(sandbox, account, call)) / cost(lambda: orjson.loads(call.body)) for _ in range(7)
     )
     assert min(ratios) < 1.6

@@ -129,9 +129,7 @@ def test_cut_closes_the_connection(sandbox: SandboxServer, cut: str, stored: int
         ({"event_names": ["nothing"]}, []),
     ],
 )
-def test_partial_refuses_chosen_records(
-    sandbox: SandboxServer, partial: dict[str, Any], refused: list[int]
-) -> None:
+def test_partial_refuses_chosen_records(sandbox: SandboxServer, partial: dict[str, Any], refused: list[int]) -> None:
     sandbox.fault(partial=partial)
     answer = sandbox.upload(event("A"), event("B", "u2"), event("C", "u3")).json()
     assert [int(entry["error"].rpartition(" ")[2]) for entry in answer["unprocessed"]] == refused
@@ -151,9 +149,7 @@ def test_faults_fit_one_api_and_one_account(sandbox: SandboxServer) -> None:
     sandbox.fault(status=503, account="SECOND")
     assert statuses(sandbox, 1) == [200]
     assert sandbox.upload(event(), account="SECOND").status_code == 503
-    deletion = httpx.post(
-        f"{sandbox.url}/1/delete/profiles.json", headers=sandbox.headers, json={"identity": "u1"}
-    )
+    deletion = httpx.post(f"{sandbox.url}/1/delete/profiles.json", headers=sandbox.headers, json={"identity": "u1"})
     assert deletion.status_code == 500
     assert sandbox.profile(identity="u1") is not None
 

@@ -19,9 +19,7 @@ VALUES = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                ["$set", "$add", "$remove", "$incr", "$decr", "$delete", "id", "type", "Email", "a"]
-            ),
+            st.sampled_from(["$set", "$add", "$remove", "$incr", "$decr", "$delete", "id", "type", "Email", "a"]),
             inner,
             max_size=3,
         )

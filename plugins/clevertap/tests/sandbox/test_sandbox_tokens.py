@@ -50,9 +50,7 @@ def test_good_tokens_are_accepted(sandbox: SandboxServer, record: dict[str, Any]
         (token(keys="x"), 535),
     ],
 )
-def test_bad_tokens_are_refused_with_their_code(
-    sandbox: SandboxServer, record: dict[str, Any], code: int
-) -> None:
+def test_bad_tokens_are_refused_with_their_code(sandbox: SandboxServer, record: dict[str, Any], code: int) -> None:
     (refused,) = sandbox.upload(record).json()["unprocessed"]
     assert refused["code"] == code
 

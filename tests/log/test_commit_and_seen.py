@@ -1,0 +1,229 @@
+"""The engine's two helpers that run beside the event loop: group commit, and the memory of request keys."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from router_core.errors import LogError, LogFull
+from router_core.log.commit import GroupCommit
+from router_core.log.files import open_database
+from router_core.log.seen import Seen
+from router_core.testing.log_contract import Clock
+
+
+class Table:
+    """A file with numbers, written by group commits."""
+
+    def __init__(self, path: Path) -> None:
+        self.connection = open_database(path, "CREATE TABLE IF NOT EXISTS numbers (number INTEGER PRIMARY KEY)")
+        self.groups: list[int] = []
+
+    def insert(self, group: Sequence[int]) -> Sequence[int]:
+        self.groups.append(len(group))
+        self.connection.executemany("INSERT INTO numbers VALUES (?)", [(number,) for number in group])
+        return [number * 10 for number in group]
+
+    def numbers(self) -> list[int]:
+        return [number for (number,) in self.connection.execute("SELECT number FROM numbers ORDER BY number")]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Iterator[Table]:
+    table = Table(tmp_path / "numbers.db")
+    yield table
+    table.connection.close()
+
+
+async def test_what_arrives_during_a_commit_is_committed_together(table: Table) -> None:
+    commits: GroupCommit[int, int] = GroupCommit(lambda: table.connection, table.insert)
+    results = await asyncio.gather(*(commits.submit(number) for number in range(300)))
+    await commits.close()
+    assert results == [number * 10 for number in range(300)]
+    assert table.numbers() == list(range(300))
+    assert len(table.groups) < 10
+
+
+async def test_a_group_that_fails_is_rolled_back_and_the_next_goes_on(table: Table) -> None:
+    failed: list[Exception] = []
+    commits: GroupCommit[int, int] = GroupCommit(lambda: table.connection, table.insert, failed=failed.append)
+    await commits.submit(1)
+    with pytest.raises(sqlite3.IntegrityError):
+        await commits.submit(1)
+    assert await commits.submit(2) == 20
+    await commits.close()
+    assert table.numbers() == [1, 2]
+    assert len(failed) == 1
+
+
+async def test_a_refusal_reaches_all_of_the_group_and_opens_no_transaction(table: Table) -> None:
+    def refuse() -> sqlite3.Connection:
+        raise LogFull("no room")
+
+    commits: GroupCommit[int, int] = GroupCommit(refuse, table.insert)
+    results = await asyncio.gather(*(commits.submit(number) for number in range(5)), return_exceptions=True)
+    await commits.close()
+    assert [type(result) for result in results] == [LogFull] * 5
+    assert not table.connection.in_transaction
+
+
+async def test_a_file_locked_by_others_is_no_room_for_now(table: Table, tmp_path: Path) -> None:
+    table.connection.execute("PRAGMA busy_timeout = 0")
+    commits: GroupCommit[int, int] = GroupCommit(lambda: table.connection, table.insert)
+    with closing(sqlite3.connect(tmp_path / "numbers.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LogFull, match="locked"):
+            await commits.submit(1)
+    assert await commits.submit(2) == 20
+    await commits.close()
+    assert table.numbers() == [2]
+
+
+async def test_a_waiter_who_gives_up_takes_nobody_along(table: Table) -> None:
+    commits: GroupCommit[int, int] = GroupCommit(lambda: table.connection, table.insert, max_items=3)
+    tasks = [asyncio.create_task(commits.submit(number)) for number in range(10)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    await commits.close()
+    assert results[1::2] == [10, 30, 50, 70, 90]
+    assert set(table.numbers()) >= {1, 3, 5, 7, 9}
+
+
+async def test_a_fault_after_a_commit_leaves_nobody_waiting(table: Table) -> None:
+    faults: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(str(context["exception"])))
+
+    def fault() -> None:
+        raise OSError("no new file")
+
+    commits: GroupCommit[int, int] = GroupCommit(lambda: table.connection, table.insert, committed=fault, max_items=2)
+    results = await asyncio.gather(*(commits.submit(number) for number in range(6)))
+    await commits.close()
+    assert results == [0, 10, 20, 30, 40, 50]
+    assert set(faults) == {"no new file"}
+
+
+async def test_closing_waits_for_what_was_submitted_and_then_refuses(table: Table) -> None:
+    commits: GroupCommit[int, int] = GroupCommit(lambda: table.connection, table.insert)
+    waiting = asyncio.create_task(commits.submit(1))
+    await asyncio.sleep(0)
+    await commits.close()
+    assert await waiting == 10
+    with pytest.raises(LogError, match="closed"):
+        await commits.submit(2)
+
+
+# --- request keys ---
+
+
+def keys(first: int, after: int) -> list[bytes]:
+    return [b"%064d" % number for number in range(first, after)]
+
+
+async def test_keys_written_in_bursts_beside_flushes_are_all_on_file(tmp_path: Path) -> None:
+    seen = Seen(tmp_path, 3600.0)
+    seen.open()
+    for start in range(0, 6000, 300):
+        seen.add(keys(start, start + 300), start + 300)
+        flushing = asyncio.create_task(seen.flush())
+        await asyncio.sleep(0)
+        seen.add(keys(10_000 + start, 10_000 + start + 300), start + 300)
+        await flushing
+    await seen.close()
+    again = Seen(tmp_path, 3600.0)
+    assert again.open() == 6000, "so far the log need not be read again"
+    assert all(key in again for key in keys(0, 6000) + keys(10_000, 16_000))
+    assert b"%064d" % 7000 not in again
+    await again.close()
+
+
+async def test_progress_is_written_down_without_keys_too(tmp_path: Path) -> None:
+    seen = Seen(tmp_path, 3600.0)
+    seen.open()
+    seen.add([], 500)
+    await seen.close()
+    again = Seen(tmp_path, 3600.0)
+    assert again.open() == 500
+    await again.close()
+
+
+async def test_a_key_is_known_for_its_time_and_forgotten_after_twice_that(tmp_path: Path) -> None:
+    clock = Clock()
+    seen = Seen(tmp_path, 60.0, clock)
+    seen.open()
+    for minute in range(10):
+        seen.add([b"%d" % minute], minute + 1)
+        await seen.flush()
+        known = {number for number in range(10) if b"%d" % number in seen}
+        assert {minute, minute - 1} & set(range(10)) <= known <= {minute, minute - 1, minute - 2}
+        assert len(list(tmp_path.glob("*.db"))) <= 3
+        clock.now += 60.0
+    await seen.close()
+
+
+async def test_a_clock_set_back_forgets_nothing(tmp_path: Path) -> None:
+    clock = Clock()
+    seen = Seen(tmp_path, 60.0, clock)
+    seen.open()
+    seen.add([b"before"], 1)
+    await seen.flush()
+    clock.now -= 50.0
+    seen.add([b"after"], 2)
+    await seen.flush()
+    assert b"before" in seen
+    await seen.close()
+    again = Seen(tmp_path, 60.0, clock)
+    assert again.open() == 2
+    assert b"before" in again
+    assert b"after" in again
+    await again.close()
+
+
+async def test_keys_wait_in_memory_while_their_file_cannot_be_written(tmp_path: Path) -> None:
+    seen = Seen(tmp_path, 3600.0)
+    seen.open()
+    assert seen._writer is not None
+    seen._writer.execute("PRAGMA busy_timeout = 0")
+    (path,) = tmp_path.glob("*.db")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        seen.add(keys(0, 600), 600)
+        await seen.flush()
+        assert all(key in seen for key in keys(0, 600))
+    await seen.flush()
+    await seen.close()
+    again = Seen(tmp_path, 3600.0)
+    assert again.open() == 600
+    assert all(key in again for key in keys(0, 600))
+    await again.close()
+
+
+async def test_a_file_that_breaks_while_it_is_used_is_made_anew_from_the_log(tmp_path: Path) -> None:
+    log = keys(0, 3000)
+    seen = Seen(tmp_path, 3600.0)
+    seen.open()
+    seen.recall(lambda after: log[after:], len(log))
+    await seen.flush()
+    await seen.close()
+    (path,) = tmp_path.glob("*.db")
+    seen = Seen(tmp_path, 3600.0)
+    assert seen.open() == 3000
+    seen.recall(lambda after: log[after:], len(log))
+    with path.open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xff" * (path.stat().st_size - 8192))
+    assert all(key in seen for key in log)
+    assert b"unknown" not in seen
+    await seen.flush()
+    await seen.close()
+    again = Seen(tmp_path, 3600.0)
+    assert again.open() == 3000
+    assert all(key in again for key in log)
+    await again.close()
