@@ -8,178 +8,150 @@ let a crash turn a retried batch into a "duplicate" of one that was never kept.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from itertools import islice
+from hashlib import blake2b
 from pathlib import Path
+from typing import Final
 
-from router_core.log.files import is_damage, open_database, remove_database
+from router_core.log.keytable import KEY_BYTES, KeyTable
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS seen (key BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
-"""
-_FLUSH_AT = 256
+_FIRST_LINES: Final = 1 << 18
+"""Room for half a million keys in 16 MiB; a table that is full is followed by one eight times as large."""
+_GROWTH: Final = 8
+_SYNC_EVERY: Final = 10.0
 
 
 class Seen:
-    """Keys of the last `window` seconds, at the least; two files, each good for one window, take turns."""
+    """Keys of the last `window` seconds, at the least: those of this window and of the one before."""
 
-    def __init__(self, folder: Path, window: float, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, folder: Path, window: float, now: Callable[[], float] = time.time, first_lines: int = _FIRST_LINES
+    ) -> None:
         self._folder = folder
         self._window = max(window, 1.0)
         self._now = now
+        self._first_lines = first_lines
         self._bucket = -1
-        self._writer: sqlite3.Connection | None = None
-        self._readers: list[sqlite3.Connection] = []
-        self._keys_after: Callable[[int], Iterable[bytes]] = lambda _: ()
-        self._pending: dict[bytes, None] = {}
-        self._flushing: dict[bytes, None] = {}
+        self._tables: list[KeyTable] = []
+        """The newest first; only it is added to."""
+        self._unwritten: dict[bytes, None] = {}
+        """Keys for which the disk had no room."""
         self._through = 0
-        self._recorded = 0
-        self._damaged = False
-        self._task: asyncio.Task[None] | None = None
+        self._synced = 0.0
+        self._sync: asyncio.Future[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="seen")
 
     def open(self) -> int:
         """Open the files. Returns the `seq` through which keys are on record."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._turn()
-            self._recorded = max(map(_through, self._readers), default=0)
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-            self._damaged = True
-            self._turn()
-            self._recorded = 0
-        return self._recorded
+        sound = True
+        for path in sorted(self._folder.iterdir(), reverse=True):
+            try:
+                if not path.name.endswith(self._suffix):
+                    raise ValueError(f"{path} is of another window")
+                self._tables.append(KeyTable(path, self._first_lines))
+            except ValueError:
+                sound = False
+                path.unlink()
+        self._turn()
+        self._through = max((table.through for table in self._tables), default=0) if sound else 0
+        return self._through
 
     def recall(self, keys_after: Callable[[int], Iterable[bytes]], head: int) -> None:
-        """Take in what is not on record. `keys_after` reads keys from the log, now and should a file here break."""
-        self._keys_after = keys_after
-        self._pending.update(dict.fromkeys(keys_after(self._recorded)))
-        self._through = head
+        """Take in the keys that are in the log and not on record here."""
+        self.add(keys_after(self._through), head)
 
     def __contains__(self, key: bytes) -> bool:
-        if key in self._pending or key in self._flushing:
-            return True
-        query = "SELECT 1 FROM seen WHERE key = ?"
-        try:
-            return any(reader.execute(query, (key,)).fetchone() for reader in self._readers)
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-            self._start_over()
-            return key in self._pending
+        key = _fitting(key)
+        return any(key in table for table in self._tables) or key in self._unwritten
 
     def add(self, keys: Iterable[bytes], through: int) -> None:
         """Record keys whose batches, all up to `seq` `through`, are durable."""
-        self._pending.update(dict.fromkeys(keys))
+        if self._now_bucket() != self._bucket:
+            self._turn()
+        table = self._tables[0]
+        for key in map(_fitting, keys):
+            try:
+                table.add(key)
+            except OSError:
+                self._unwritten[key] = None
+            if table.is_full:
+                table = self._grow()
         self._through = through
-        if len(self._pending) >= _FLUSH_AT:
-            self._start_flush()
+
+    def _grow(self) -> KeyTable:
+        newest = self._tables[0]
+        bucket, number = _bucket_of(newest.path), int(newest.path.name.split("-")[1])
+        try:
+            self._tables.insert(0, KeyTable(self._path(bucket, number + 1), newest.lines * _GROWTH))
+        except OSError:
+            return newest  # no room on the disk: it becomes crowded, and the next key tries again
+        return self._tables[0]
 
     async def flush(self) -> None:
-        """Write what is pending."""
-        await asyncio.shield(self._start_flush())
+        """Now and then: forget old windows, make keys durable, write those that found no room before."""
+        if self._now_bucket() != self._bucket:
+            self._turn()
+        if self._unwritten:
+            waiting, self._unwritten = self._unwritten, {}
+            self.add(waiting, self._through)
+        if time.monotonic() - self._synced > _SYNC_EVERY:
+            await self._synced_now()
 
-    def _start_flush(self) -> asyncio.Task[None]:
-        if self._task is None:  # never two at once: they share a connection
-            self._task = asyncio.get_running_loop().create_task(self._flush())
-        return self._task
+    async def _synced_now(self) -> None:
+        """Sync off the event loop; a power cut then costs no key of a batch up to here."""
+        self._synced = time.monotonic()
+        through = self._through if not self._unwritten else self._tables[0].through
+        loop = asyncio.get_running_loop()
+        for table in list(reversed(self._tables)):  # the newest last: its note says how far all of them are on record
+            note = through if table is self._tables[0] else table.through
+            if table.changed or note != table.through:
+                await loop.run_in_executor(self._thread, table.sync, note)
 
-    async def _flush(self) -> None:
-        try:
-            if self._damaged or int(self._now() // self._window) != self._bucket:
-                self._turn()
-            assert self._writer is not None
-            passes = len(self._pending) // _FLUSH_AT + (self._recorded < self._through)
-            for _ in range(passes):
-                await self._write(self._writer)
-        except (sqlite3.Error, OSError) as error:
-            # The log itself is whole; the worst is that a repeated batch goes through twice. Keep what was not
-            # written in memory for the next flush.
-            self._pending.update(self._flushing)
-            if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
-                with suppress(sqlite3.Error):
-                    self._start_over()
-        finally:
-            self._flushing = {}
-            self._task = None
-
-    async def _write(self, writer: sqlite3.Connection) -> None:
-        keys = self._flushing = dict.fromkeys(islice(self._pending, _FLUSH_AT))
-        through = self._through if len(keys) == len(self._pending) else self._recorded
-        for key in keys:
-            del self._pending[key]
-        try:
-            writer.execute("BEGIN IMMEDIATE")
-            writer.executemany("INSERT OR IGNORE INTO seen VALUES (?)", ((key,) for key in sorted(keys)))
-            writer.execute("INSERT OR REPLACE INTO meta VALUES ('through', ?)", (through,))
-            await asyncio.get_running_loop().run_in_executor(self._thread, writer.commit)
-        except sqlite3.Error:
-            if writer.in_transaction:
-                writer.rollback()
-            raise
-        self._recorded = through
-        self._flushing = {}
+    def _now_bucket(self) -> int:
+        return int(self._now() // self._window)
 
     def _turn(self) -> None:
-        """Make the current window's file the one to write; forget files older than the window before."""
-        bucket = int(self._now() // self._window)
-        # One ahead, too: the clock may have been set back.
-        wanted = [self._path(number) for number in (bucket, bucket - 1, bucket + 1)]
-        if self._damaged:
-            self._close_files()
-        for path in self._folder.glob("*.db"):
-            if self._damaged or path not in wanted:
-                remove_database(path)
-        opened: list[sqlite3.Connection] = []
-        try:
-            for path in wanted:
-                if path == wanted[0] or path.exists():
-                    opened.append(open_database(path, _SCHEMA, synchronous="NORMAL"))
-            opened.append(open_database(wanted[0], synchronous="NORMAL"))
-        except BaseException:
-            _close(opened)
-            raise
-        self._close_files()
-        self._writer, self._readers = opened.pop(), opened
-        self._bucket, self._damaged = bucket, False
+        """Begin a table for this window, and forget what is older than the one before."""
+        bucket = self._now_bucket()
+        if not self._tables or _bucket_of(self._tables[0].path) < bucket:
+            try:
+                self._tables.insert(0, KeyTable(self._path(bucket, 0), self._first_lines))
+            except OSError:
+                if not self._tables:
+                    raise
+                return  # no room on the disk: the old table goes on, and the next key tries again
+        self._bucket = bucket
+        for table in list(self._tables):
+            # One ahead stays, too: the clock may have been set back.
+            if abs(_bucket_of(table.path) - bucket) > 1:
+                self._tables.remove(table)
+                table.path.unlink(missing_ok=True)
+                self._thread.submit(table.close)  # a sync of it may be under way there
 
-    def _start_over(self) -> None:
-        """A file is broken: answer from memory what the log knows, and write new files at the next flush."""
-        self._pending.update(dict.fromkeys(self._keys_after(0)))
-        self._damaged = True
-        self._recorded = 0
-        _close(self._readers)
-        self._readers = []
+    @property
+    def _suffix(self) -> str:
+        return f"-{int(self._window)}.keys"
 
-    def _path(self, bucket: int) -> Path:
-        return self._folder / f"{bucket:012d}-{int(self._window)}.db"
-
-    def _close_files(self) -> None:
-        _close([*self._readers, *([self._writer] if self._writer else ())])
-        self._readers, self._writer = [], None
+    def _path(self, bucket: int, number: int) -> Path:
+        return self._folder / f"{bucket:012d}-{number:03d}{self._suffix}"
 
     async def close(self) -> None:
-        """Write what is pending and let go of the files."""
-        if self._writer is not None:
-            await self.flush()  # it may have been under way, with a part only
+        """Make all keys durable and let go of the files."""
+        if self._tables:
             await self.flush()
+            await self._synced_now()
         self._thread.shutdown()
-        self._close_files()
+        for table in self._tables:
+            table.close()
+        self._tables = []
 
 
-def _through(reader: sqlite3.Connection) -> int:
-    row = reader.execute("SELECT value FROM meta WHERE name = 'through'").fetchone()
-    return row[0] if row is not None else 0
+def _bucket_of(path: Path) -> int:
+    return int(path.name.partition("-")[0])
 
 
-def _close(connections: Sequence[sqlite3.Connection]) -> None:
-    for connection in connections:
-        connection.close()
+def _fitting(key: bytes) -> bytes:
+    return key if len(key) == KEY_BYTES else blake2b(key, digest_size=KEY_BYTES).digest()

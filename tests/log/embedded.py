@@ -61,8 +61,7 @@ async def crash_image(log: EmbeddedLog, folder: Path, target: Path) -> Path:
     behind, as a copy that takes a while is no picture of one moment.
     """
     await asyncio.get_running_loop().run_in_executor(log._thread, lambda: None)
-    while log._seen._task is not None:
-        await log._seen._task
+    await asyncio.get_running_loop().run_in_executor(log._seen._thread, lambda: None)
     return Path(shutil.copytree(folder, target, ignore=shutil.ignore_patterns("*-shm")))
 
 
