@@ -23,6 +23,8 @@ from router_core.records import Record
 _LOOK_FOR_REPLAYS_EVERY = 1.0
 _REPLAY_AGAIN_AFTER = 30.0
 _ADVANCE_IDLE_AFTER = 2.0
+_ALL_BUT_FULL = 0.9
+_DELIVERED, _SKIPPED = Disposition.DELIVERED, Disposition.SKIPPED  # looked up for every record
 
 
 class Stopping(Exception):  # not an error: what is unsettled stays in the log
@@ -97,9 +99,14 @@ class Lane:
             await self._settle_idle()
             return None
         group = Group()
-        until = self._clock.monotonic() + self._connection.linger
+        linger = self._connection.linger
+        until = self._clock.monotonic() + linger
+        room = limit
         while batches:
             await self._fill(group, batches)
+            if sum(batch.records for batch in batches) < room * _ALL_BUT_FULL:
+                # The log has no more for now: a few larger reads cost less than many small ones.
+                await self._clock.sleep(min(linger / 4, max(until - self._clock.monotonic(), 0.0)))
             room = limit - len(group.records)
             left = until - self._clock.monotonic()
             if room <= 0 or left <= 0 or self.stopping:
@@ -258,7 +265,7 @@ class Lane:
         if len(outcomes) == len(records) and all(
             outcome.record_id == record.id for outcome, record in zip(outcomes, records, strict=True)
         ):
-            return outcomes
+            return outcomes  # in the order of the records, in which those to be retried are held
         reported: dict[str, Outcome] = {}
         for outcome in outcomes:
             reported.setdefault(outcome.record_id, outcome)
@@ -272,7 +279,11 @@ class Lane:
 
     def _note_failed(self, group: Group, records: Sequence[Record], outcomes: list[Outcome]) -> list[Outcome]:
         """Keep the records that were not delivered; returns the outcomes, expired where a retry would be too old."""
-        failed = {outcome.record_id for outcome in outcomes if outcome.disposition is not Disposition.DELIVERED}
+        failed = {
+            outcome.record_id
+            for outcome in outcomes
+            if outcome.disposition is not _DELIVERED and outcome.disposition is not _SKIPPED
+        }
         if not failed:
             return outcomes
         group.failed |= {record.id: record for record in records if record.id in failed}
@@ -324,6 +335,8 @@ class Lane:
         letters: list[tuple[DeadLetter, StoredBatch]] = []
         stay: set[str] = set()
         for outcome in group.outcomes:
+            if not group.held and (outcome.disposition is _DELIVERED or outcome.disposition is _SKIPPED):
+                continue
             before = group.held.get(outcome.record_id)
             if outcome.disposition is Disposition.RETRY:
                 if group.replays:

@@ -21,7 +21,7 @@ def retry_after_seconds(value: str | None, now: float) -> float | None:
         return min(float(text), LONGEST_RETRY_AFTER)
     try:
         date = parsedate_to_datetime(text)
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, OverflowError):
         return None
     if date.tzinfo is None:  # "-0000" and missing zones: HTTP dates are in GMT
         date = date.replace(tzinfo=UTC)

@@ -49,7 +49,7 @@ def crash(daemon: Daemon, chance: random.Random, deadline: float) -> Counter[str
     """Kill at random instants, starting and restarting included, and bring the router back each time."""
     kills: Counter[str] = Counter()
     while kills.total() < ROUNDS and time.monotonic() < deadline:
-        time.sleep(chance.uniform(0.05, 1.8))
+        time.sleep(chance.uniform(0.05, 1.4))
         assert daemon.is_alive(), f"ended by itself with {daemon.status}:\n{daemon.output()[-4000:]}"
         victim = chance.choice(VICTIMS)
         if kill(daemon, victim):
