@@ -555,7 +555,7 @@ def decoded_event(wire: WireEvent) -> EventData:
     mParticle's Python client (0.16.1, recorded) labels crash reports `commerce_event`: a commerce event without any
     commerce in it that has a crash report's fields is read as the crash report that it is.
     """
-    raw = wire.data if memoryview(wire.data) != b"null" else b"{}"  # a Raw equals no bytes
+    raw = wire.data if bytes(wire.data) != b"null" else b"{}"  # a Raw equals no bytes
     data: EventData = _data_decoders.get(wire.event_type, _unknown_decoder).decode(raw)
     if type(data) is CommerceEvent and not (data.product_action or data.promotion_action or data.product_impressions):
         crash = _crash_decoder.decode(raw)

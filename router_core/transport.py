@@ -51,7 +51,7 @@ class HttpxTransport:
                 return HttpAnswer(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
         except (TimeoutError, httpx.TimeoutException):
             raise Unavailable(f"no complete answer from {_host(url)} within {timeout:g} seconds") from None
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except (httpx.TransportError, httpx.InvalidURL, ExceptionGroup) as error:  # a group: a port beyond 65535
             raise Unavailable(f"cannot reach {_host(url)}: {error or type(error).__name__}") from None
 
     async def close(self) -> None:

@@ -31,8 +31,9 @@ def recorded_batches(path: Path) -> list[dict[str, Any]]:
 
 
 def decoded(event_type: str, data: Any) -> EventData:
-    (wire,) = batch_from_json(event_batch({"event_type": event_type, "data": data})).events or ()
-    return decoded_event(wire)
+    events = batch_from_json(event_batch({"event_type": event_type, "data": data})).events
+    assert events is not None
+    return decoded_event(events[0])
 
 
 def expected_type(path: Path, label: str) -> str:

@@ -123,10 +123,11 @@ class Api:
         **headers: str,
     ) -> Answer:
         chunks = [body] if isinstance(body, bytes) else list(body)
-        messages: list[Message] = [
+        messages: list[Message] = [{"type": "http.disconnect"}]
+        messages[:0] = [
             {"type": "http.request", "body": chunk, "more_body": at < len(chunks) - 1 or disconnect}
             for at, chunk in enumerate(chunks)
-        ] + [{"type": "http.disconnect"}]
+        ]
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         if authorization is not None:
             given["authorization"] = authorization
@@ -337,7 +338,7 @@ async def test_a_request_of_just_the_limit_is_taken(api: Api) -> None:
     ],
     ids=["whole", "declared", "in pieces", "inflated", "bomb"],
 )
-async def test_a_larger_request_is_413_and_the_connection_ends(api: Api, body: Any, headers: dict[str, str]) -> None:
+async def test_a_larger_request_is_413_and_the_connection_ends(api: Api, body: Any, headers: dict[str, Any]) -> None:
     answer = await api.send(body, **headers)
     assert answer.status == 413
     assert answer.headers["connection"] == "close"

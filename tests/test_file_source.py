@@ -190,6 +190,16 @@ async def test_a_last_line_without_its_newline_is_taken_at_the_end(bench: Bench)
 
 
 @in_virtual_time
+async def test_a_lone_line_that_gets_its_newline_later_is_not_repeated(bench: Bench) -> None:
+    bench.path.write_bytes(LINES[0])
+    await bench.run()
+    with bench.path.open("ab") as file:
+        file.write(b"\n" + LINES[1] + b"\n")
+    await bench.run()
+    assert bench.accepted == LINES[:2]
+
+
+@in_virtual_time
 async def test_following_waits_for_the_end_of_a_line(bench: Bench) -> None:
     bench.path.write_bytes(LINES[0] + b"\n" + LINES[1][:4])
     task = asyncio.create_task(bench.run(follow=True))

@@ -45,6 +45,8 @@ def test_every_recorded_batch_is_taken(path: Path) -> None:
         assert 0 <= envelope.user < 2**63
 
 
+WRONG_OBJECTS: list[Any] = [[], "x", 5, True]
+WRONG_SCALARS: list[Any] = [{}, []]
 EVENT_TYPE = 'Required event field "event_type" is missing or empty.'
 EVENT_NAME = 'Required event field "event_name" is missing or empty.'
 
@@ -84,12 +86,12 @@ EVENT_NAME = 'Required event field "event_name" is missing or empty.'
             ({name: wrong}, f'Batch field "{name}" must be an object.', f"$.{name}")
             for name in ("user_attributes", "user_identities", "device_info", "application_info",
                          "integration_attributes")
-            for wrong in ([], "x", 5, True)
+            for wrong in WRONG_OBJECTS
         ),
         *(
             ({name: wrong}, f'Batch field "{name}" must be a string or a number.', f"$.{name}")
             for name in ("mpid", "mp_deviceid", "source_request_id")
-            for wrong in ({}, [])
+            for wrong in WRONG_SCALARS
         ),
     ],
 )  # fmt: skip

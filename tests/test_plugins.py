@@ -202,7 +202,8 @@ def failing_hook() -> Iterable[DestinationType]:
 )
 def test_a_broken_plugin_is_named_and_the_others_work(loader: Callable[[], Any], error: str) -> None:
     plugins = load(
-        Point(loader, distribution="dist-broken"), plugin("good", "dist-good", router_destinations=lambda: [destination()])
+        Point(loader, distribution="dist-broken"),
+        plugin("good", "dist-good", router_destinations=lambda: [destination()]),
     )
     (broken,) = [info for info in plugins.found if info.error is not None]
     assert broken.error is not None

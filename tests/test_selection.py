@@ -87,9 +87,7 @@ def test_a_kit_that_is_only_bundled_has_sent_nothing() -> None:
         ("native", WebSettings(forward_web_requests_server_side=False), None),
     ],
 )
-def test_the_page_sends_for_itself_unless_forwarding_is_on(
-    channel: str, settings: Any, expected: str | None
-) -> None:
+def test_the_page_sends_for_itself_unless_forwarding_is_on(channel: str, settings: Any, expected: str | None) -> None:
     assert code(record(channel=channel), settings=settings, platform=Platform.WEB) == expected
 
 

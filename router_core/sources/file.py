@@ -117,7 +117,7 @@ class _Line(NamedTuple):
 
 def _identity(file: BinaryIO) -> str:
     """Names the file by its inode and its first line, so that a new file in its place is read from the start."""
-    first = file.readline(_LONGEST_LINE)
+    first = file.readline(_LONGEST_LINE).rstrip(b"\r\n")  # a lone line may get its newline later
     return f"{os.fstat(file.fileno()).st_ino}-{hashlib.blake2b(first, digest_size=8).hexdigest()}"
 
 
