@@ -257,9 +257,12 @@ class Daemon:
         for file in sorted((self.data / "log").glob("*.db")):
             head |= dict(rows(file, "SELECT partition, max(seq) FROM batches GROUP BY partition"))
         cursors = dict(rows(self.data / "cursors.db", "SELECT partition, seq FROM cursors WHERE connection = ?", name))
-        held = rows(self.data / "cursors.db", "SELECT count(*) FROM held WHERE connection = ?", name)[0][0]
         behind = sum(1 for partition, seq in head.items() if cursors.get(partition, 0) < seq)
-        return behind + int(held)
+        return behind + self.held(name)
+
+    def held(self, name: str = "main") -> int:
+        """Records that wait for another try, or for their turn behind one; as it stands on file."""
+        return int(rows(self.data / "cursors.db", "SELECT count(*) FROM held WHERE connection = ?", name)[0][0])
 
     def output(self) -> str:
         """Everything that its processes wrote."""
