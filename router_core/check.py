@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
@@ -27,7 +27,7 @@ from router_core.configuration import (
     Severity,
     assemble,
 )
-from router_core.draft import SECTIONS, Draft, name_shown, suggestion
+from router_core.draft import SECTIONS, Draft, name_shown, nearest_name, suggestion
 from router_core.errors import ConfigurationError, PluginError, Problem
 from router_core.lint import findings_of
 from router_core.overrides import apply_overrides
@@ -58,17 +58,21 @@ INSTALLED: Final[Mapping[str, Callable[[PluginInfo], Sequence[ComponentType]]]] 
 
 
 def load_configuration(
-    path: Path, *, plugins: Plugins | None = None, environ: Mapping[str, str] | None = None
+    path: Path,
+    *,
+    plugins: Plugins | None = None,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Configuration:
     """Read, resolve and check one YAML file. Without `plugins` the installed ones, without `environ` the process's.
 
     Raises `ConfigurationError` with every problem found. Two loads of one file compare by their parts' equality, so a
-    caller that wants to know what changed loads again.
+    caller that wants to know what changed loads again. Relative paths start at `folder`, by default the file's own.
     """
     environ = os.environ if environ is None else environ
     root, problems = read_config_file(path)
     draft = Draft(root, load_plugins() if plugins is None else plugins)
-    folder = path.absolute().parent
+    folder = path.absolute().parent if folder is None else folder
     problems += resolve_references(draft, folder, environ)
     problems += apply_overrides(draft, environ)
     _drop_empty(root)
@@ -77,6 +81,7 @@ def load_configuration(
     problems += [*found, *wrong, *_wrong_types(draft), *_wrong_names(draft), *_wrong_inputs(draft), *_one_port(draft)]
     if problems or settings is None:
         raise ConfigurationError(_in_order(problems))
+    parsed = {place: _anchored(model, folder) for place, model in parsed.items()}
     configuration = assemble(settings, draft.plugins, parsed, folder)
     return replace(configuration, findings=tuple(findings_of(configuration, draft)))
 
@@ -169,6 +174,23 @@ def _plugin_settings(draft: Draft) -> tuple[dict[tuple[str, str], BaseModel], li
     return parsed, problems
 
 
+def _anchored(value: Any, folder: Path) -> Any:
+    """The value with its relative paths starting at the folder; itself if it holds none."""
+    if isinstance(value, Path):
+        return folder / value  # an absolute path stays
+    if isinstance(value, BaseModel):
+        fields = {name: getattr(value, name) for name in type(value).model_fields}
+        moved = {name: _anchored(item, folder) for name, item in fields.items()}
+        changed = {name: item for name, item in moved.items() if item is not fields[name]}
+        return value.model_copy(update=changed) if changed else value
+    if type(value) in (list, tuple):
+        items = [_anchored(item, folder) for item in value]
+        return type(value)(items) if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    if type(value) is dict:
+        return {key: _anchored(item, folder) for key, item in value.items()}
+    return value
+
+
 def _entries(draft: Draft, section: str) -> Iterator[str]:
     node = draft.root.child(section)
     yield from (name for name, entry in (node.mapping if node else {}).items() if isinstance(entry.value, dict))
@@ -178,6 +200,14 @@ def _entries(draft: Draft, section: str) -> Iterator[str]:
 
 
 def _wrong_names(draft: Draft) -> Iterator[Problem]:
+    sections = RouterSettings.model_fields
+    # `output:` for `outputs:` is reported itself; that then nothing is found there says nothing new.
+    mistyped = {nearest_name(name, sections) for name in draft.root.mapping if name not in sections}
+    missing = {section for section in SECTIONS if section in mistyped and draft.root.child(section) is None}
+    yield from (problem for section, problem in _leading_nowhere(draft) if section not in missing)
+
+
+def _leading_nowhere(draft: Draft) -> Iterator[tuple[str, Problem]]:
     for name in _entries(draft, "connections"):
         path = ("connections", name)
         yield from _wrong_name(draft, (*path, "input"), "inputs")
@@ -188,7 +218,7 @@ def _wrong_names(draft: Draft) -> Iterator[Problem]:
                 yield from _wrong_name(draft, (*path, "transforms", position), "transforms")
 
 
-def _wrong_name(draft: Draft, path: KeyPath, section: str) -> Iterator[Problem]:
+def _wrong_name(draft: Draft, path: KeyPath, section: str) -> Iterator[tuple[str, Problem]]:
     wanted = draft.root.text(*path)
     node = draft.root.child(section)
     known = [name for name in node.mapping if not _is_odd(draft, section, name)] if node else []
@@ -196,7 +226,7 @@ def _wrong_name(draft: Draft, path: KeyPath, section: str) -> Iterator[Problem]:
         return
     shown = name_shown(draft.root.nearest(path))
     what = f"no {section[:-1]} is named {shown!r}." if shown else f"no {section[:-1]} has this name."
-    yield draft.problem(path, what, suggestion(wanted, known))
+    yield section, draft.problem(path, what, suggestion(wanted, known))
 
 
 def _is_odd(draft: Draft, section: str, name: str) -> bool:

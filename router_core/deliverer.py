@@ -42,6 +42,7 @@ class Deliverer:
 
     def __init__(self, configuration: Configuration, log: EventLog, state: StateFile, telemetry: Telemetry) -> None:
         self._configuration = configuration
+        self._applied = dict(configuration.connections)
         self._log = log
         self._state = state
         self._telemetry = telemetry
@@ -133,14 +134,23 @@ class Deliverer:
                 return
 
     async def apply(self, configuration: Configuration) -> None:
-        """Take over changed settings of destinations; the shape of the configuration needs a restart."""
+        """Take over changed settings of destinations, one by one; other changes need a restart.
+
+        A destination that cannot be opened with its new settings goes on with the old ones, and is tried again at the
+        next call.
+        """
         for name, connection in self._connections.items():
-            old, new = self._configuration.connections[name], configuration.connections.get(name)
+            old, new = self._applied[name], configuration.connections.get(name)
             if new is None or new.output.type.name != old.output.type.name:
                 continue
-            if (new.output.settings, new.settings) != (old.output.settings, old.settings):
+            if (new.output.settings, new.settings) == (old.output.settings, old.settings):
+                continue
+            try:
                 await connection.replace_destination(await self._open_destination(new))
-        self._configuration = configuration
+            except Exception as error:
+                self._logger.error("settings_not_applied", connection=name, error=fault_of(error))
+            else:
+                self._applied[name] = new
 
     @property
     def paused(self) -> bool:

@@ -72,6 +72,7 @@ class Lane:
         """Begin again from what is settled."""
         self._lease: Lease = self._connection.log.lease(self._connection.name, self._partitions)
         self._hold = HoldLane(self._connection.hold_limits)
+        self._cut_off = False
         self.busy = False
         """Whether a call or its settlement is under way, so that a stop should wait for it."""
 
@@ -184,9 +185,10 @@ class Lane:
                 outcomes = await self._call(group, waiting[:size])
                 group.outcomes += outcomes
                 waiting, called = _not_behind(group.records, waiting[size:], outcomes), True
-        except (Stopping, asyncio.CancelledError):
+        except (Stopping, asyncio.CancelledError) as error:
             if not (called and self.stopping):
                 raise
+            self._cut_off = isinstance(error, asyncio.CancelledError)
             # Part of the group is at the partner: settle that, and hold the rest for the next start.
         if len(group.records) > size:
             group.outcomes += _held_back(group.records, group.outcomes, "behind", "waits for an earlier call")
@@ -324,6 +326,8 @@ class Lane:
             except LogFull as error:
                 # The partner has the records; only our note of it waits for room.
                 self._connection.note_error(f"cannot write down what was delivered: {error}")
+                if self._cut_off:
+                    raise Stopping from None  # the stop has waited long enough; the next start delivers it again
                 await self._clock.sleep(1.0)
             else:
                 self._settled_at = self._clock.monotonic()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from router_core.log.port import HeldRecord
 from router_core.records import Record
+from router_core.retry import LONGEST_RETRY_AFTER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,8 @@ class HoldLane:
 
     def seconds_to_due(self, now: float) -> float:
         """Seconds until the first user's turn; infinite if nobody is held."""
-        return min((_due_ms(records) / 1000 - now for records in self.users.values()), default=float("inf"))
+        heads = (next(iter(records.values())) for records in self.users.values())
+        return min((0.0 if _is_due(head, now) else head.not_before_ms / 1000 - now for head in heads), default=math.inf)
 
     def take_due(self, now: float, limit: int) -> Sequence[HeldRecord]:
         """The held records of users whose turn has come, in order per user, about `limit` in all."""
@@ -88,11 +91,13 @@ def _in_turn(records: Iterable[HeldRecord], now: float) -> Iterator[HeldRecord]:
     were one put off again, these would overtake it."""
     tried: bool | None = None
     for record in records:
-        if record.not_before_ms > now * 1000 or tried not in (None, record.attempts > 0):
+        if not _is_due(record, now) or tried not in (None, record.attempts > 0):
             return
         tried = record.attempts > 0
         yield record
 
 
-def _due_ms(records: dict[str, HeldRecord]) -> int:
-    return next(iter(records.values())).not_before_ms
+def _is_due(record: HeldRecord, now: float) -> bool:
+    """Also if the wait is longer than any that we hand out: then the clock was wrong before, or is now."""
+    left = record.not_before_ms / 1000 - now
+    return left <= 0 or left > LONGEST_RETRY_AFTER + 60

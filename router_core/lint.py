@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from router_core.configtree import KeyPath, Origin
 from router_core.configuration import Configuration, Finding, Severity
@@ -12,16 +14,24 @@ from router_core.draft import Draft, UnknownPlace
 
 def findings_of(configuration: Configuration, draft: Draft) -> Iterator[Finding]:
     """All findings, in the order of the rules below."""
+    yield from _no_connection(configuration, draft)
     yield from _unused(configuration, draft)
     yield from _broken_plugins(configuration)
     yield from _platforms(configuration, draft)
     yield from _plain_secrets(draft)
     yield from _open_doors(configuration, draft)
+    yield from _closed_folder(configuration, draft)
 
 
 def _finding(draft: Draft, path: KeyPath, what: str, mend: str, severity: Severity = Severity.WARNING) -> Finding:
     problem = draft.problem(path, what, mend)
     return Finding(where=problem.where, path=problem.path, what=what, mend=mend, severity=severity)
+
+
+def _no_connection(configuration: Configuration, draft: Draft) -> Iterator[Finding]:
+    if not configuration.settings.connections:
+        mend = "Add `connections:` with an input and an output."
+        yield _finding(draft, ("connections",), "no connection: nothing will be delivered.", mend)
 
 
 def _unused(configuration: Configuration, draft: Draft) -> Iterator[Finding]:
@@ -89,6 +99,20 @@ def _open_doors(configuration: Configuration, draft: Draft) -> Iterator[Finding]
     if not _is_loopback(settings.admin.host) and settings.admin.token is None:
         what = "is open to other machines, and `admin.token` is not set: anybody can operate the router."
         yield _finding(draft, ("admin", "host"), what, "Set `admin.token`, or use 127.0.0.1.")
+
+
+def _closed_folder(configuration: Configuration, draft: Draft) -> Iterator[Finding]:
+    log = configuration.settings.log
+    if log.engine == "embedded" and not _can_be_made(log.path):
+        what = "this user cannot make or write this folder, so the router will not start here."
+        yield _finding(draft, ("log", "path"), what, "Make it writable, or choose another one.")
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Whether the folder, or the nearest one above it that there is, can be written to."""
+    # os.path says no where Path raises: at a name that is too long, or in a folder that cannot be searched.
+    there = next((str(path) for path in (folder, *folder.parents) if os.path.lexists(path)), os.sep)
+    return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterable, Iterator
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from router_core.components import AsgiApp, Route, Scope
 from router_core.errors import ConfigurationError, Problem, RouterError
 from router_core.http import BadRequest, Receive, Send, respond_error
 
 _KEEP_ALIVE = 75
+_REQUEST_WITHIN = 40.0
+"""Seconds for a whole request to arrive; a source that reads slow bodies itself answers before."""
 _BACKLOG = 2048
 
 
@@ -66,15 +70,34 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
     return listening
 
 
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, with the times at which a connection and its request under way began.
+
+    uvicorn itself waits for ever for a head or a body that does not come; `Server` ends such connections.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.began: float | None = self.loop.time()
+        super().connection_made(transport)
+
+    def on_message_begin(self) -> None:
+        self.began = self.loop.time()
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        self.began = None
+        super().on_message_complete()
+
+
 class Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: the process that it runs in decides when to stop."""
+    """uvicorn without its own signal handlers (the process that it runs in decides when to stop), and impatient."""
 
     def __init__(self, app: AsgiApp) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -86,6 +109,17 @@ class Server(uvicorn.Server):
                 timeout_keep_alive=_KEEP_ALIVE,
             )
         )
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; once in five seconds, end connections whose request does not become whole."""
+        if counter % 50 == 0:
+            oldest = asyncio.get_running_loop().time() - _REQUEST_WITHIN
+            for connection in list(self.server_state.connections):
+                began = getattr(connection, "began", None)
+                transport = getattr(connection, "transport", None)
+                if began is not None and began < oldest and transport is not None:
+                    transport.close()
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

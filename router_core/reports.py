@@ -16,6 +16,8 @@ from router_core.telemetry import Sample, Telemetry
 
 Role = Literal["ingest", "deliver", "router"]
 _RATE_OVER = 10.0
+_SILENT_AFTER = 15.0
+"""Seconds without a report after which a worker counts as not running."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,12 +118,16 @@ class Overview:
         found: dict[str, tuple[bool, str]] = {}
         accepting = self._reports.get("ingest") or self._reports.get("router")
         for role in ("ingest", "deliver") if "router" not in self._reports else ("router",):
-            up = role in self._reports and role not in self._down
+            up = self._is_up(role)
             found[role] = (up, "running" if up else "not running")
         if accepting is not None:
             full = accepting.log.full
             found["log"] = (not full, "full: deliveries are behind, or the disk is" if full else "has room")
         return found
+
+    def _is_up(self, role: Role) -> bool:
+        report = self._reports.get(role)
+        return report is not None and role not in self._down and time.time() - report.at < _SILENT_AFTER
 
     @property
     def ready(self) -> bool:
@@ -155,7 +161,7 @@ class Overview:
         return {
             "ready": self.ready,
             "uptime_seconds": round(now - self._started, 1),
-            "workers": {report.role: {"pid": report.pid, "up": report.role not in self._down}
+            "workers": {report.role: {"pid": report.pid, "up": self._is_up(report.role)}
                         for report in self._reports.values()},
             "log": None if log is None else {"head": log.head, "bytes": log.bytes, "full": log.full,
                                               "damaged_files": log.damaged},

@@ -141,8 +141,9 @@ class LogSettings(Section):
         example="/var/lib/router",
     )  # fmt: skip
     max_bytes: Size = setting(
-        10 * 2**30, title="Maximum size", help="When the log is this large, senders get a 503.", example="10GiB", gt=0
-    )
+        10 * 2**30, title="Maximum size", help="When the log is this large, senders get a 503; 1MiB at least.",
+        example="10GiB", ge=2**20,
+    )  # fmt: skip
     retention: Duration = setting(
         timedelta(hours=24), title="Retention", help="How long delivered events are kept for replay.", example="7d",
         ge=timedelta(0),
@@ -152,8 +153,9 @@ class LogSettings(Section):
         ge=timedelta(0),
     )  # fmt: skip
     segment_bytes: Size = setting(
-        64 * 2**20, title="Segment size", help="Room is given back in pieces of this size.", example="64MiB", gt=0
-    )
+        64 * 2**20, title="Segment size", help="Room is given back in pieces of this size; 64KiB at least.",
+        example="64MiB", ge=64 * 2**10,
+    )  # fmt: skip
 
 
 class DeliverySettings(Section):

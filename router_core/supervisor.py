@@ -35,11 +35,21 @@ class Worker:
     """One worker process, started again when it ends by itself."""
 
     def __init__(
-        self, role: Role, config: Path, overview: Overview, lock: int, listen: socket.socket | None = None
+        self,
+        role: Role,
+        config: Path,
+        origin: Path,
+        overview: Overview,
+        lock: int,
+        listen: socket.socket | None = None,
     ) -> None:
-        """`lock` holds the data folder; the worker gets it too, so that the folder is free only when all are gone."""
+        """`config` is a copy of `origin` that stays the same while we run, so that all workers agree.
+
+        `lock` holds the data folder; the worker gets it too, so that the folder is free only when all are gone.
+        """
         self._role = role
         self._config = config
+        self._origin = origin.absolute()
         self._overview = overview
         self._lock = lock
         self._listen = listen
@@ -57,7 +67,7 @@ class Worker:
             if self._is_stopping():
                 return
             self._overview.worker_down(self._role)
-            if status == CANNOT_START:
+            if status == CANNOT_START and not self.ready.is_set():  # later it is a passing fault, such as a full disk
                 raise RouterError(f"the {self._role} worker cannot start; its message stands above")
             failures = 0 if time.monotonic() - started > _RUNS_WELL_AFTER else failures + 1
             wait = _RESTART_AFTER[min(failures, len(_RESTART_AFTER)) - 1]
@@ -69,8 +79,14 @@ class Worker:
 
     async def _run_once(self) -> int:
         read_end, write_end = os.pipe()
-        os.set_blocking(write_end, False)
-        arguments = [self._role, str(self._config), "--report", str(write_end)]
+        arguments = [
+            self._role,
+            str(self._config),
+            "--origin",
+            str(self._origin.absolute()),
+            "--report",
+            str(write_end),
+        ]
         passed = [write_end, self._lock]
         if self._listen is not None:
             arguments += ["--listen", str(self._listen.fileno())]
@@ -80,6 +96,10 @@ class Worker:
                 sys.executable, "-m", "router_core.worker", *arguments,
                 stdin=asyncio.subprocess.PIPE, pass_fds=passed,
             )  # fmt: skip
+        except OSError as error:  # no memory, no process: passes
+            os.close(read_end)
+            self._logger.error("worker_not_started", reason=error.strerror)
+            return -1
         finally:
             os.close(write_end)
         async for report in _reports(read_end):
@@ -112,7 +132,14 @@ async def _reports(descriptor: int) -> AsyncIterator[Report]:
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
         decoder = msgspec.json.Decoder(Report)
         try:
-            while line := await reader.readline():
+            while True:
+                try:
+                    line = await reader.readline()
+                except ValueError:  # longer than the limit, and gone
+                    logger(part="supervisor").warning("report_too_long")
+                    continue
+                if not line:
+                    return
                 try:
                     yield decoder.decode(line)
                 except msgspec.DecodeError as error:  # a full pipe cuts a line; anything else is a fault of ours
@@ -159,12 +186,13 @@ class Supervisor:
 
     async def _run_workers(self, lock: int, listening: socket.socket, admin: socket.socket) -> None:
         """One process to accept, one to deliver; on a stop, accepting ends first."""
-        log = worker.log_for(self._configuration)
+        log = worker.log_for(self._configuration, alone=True)
         # Every connection has its cursors before the first batch is accepted: a new one misses nothing.
         await log.open(*worker.log_names(self._configuration))
         await log.close()
-        ingest = Worker("ingest", self._config, self._overview, lock, listening)
-        deliver = Worker("deliver", self._config, self._overview, lock)
+        copy = self._copied_config()
+        ingest = Worker("ingest", copy, self._config, self._overview, lock, listening)
+        deliver = Worker("deliver", copy, self._config, self._overview, lock)
         running = [asyncio.create_task(ingest.run()), asyncio.create_task(deliver.run())]
         others = [
             asyncio.create_task(self._say_ready([ingest, deliver], listening, admin)),
@@ -182,6 +210,14 @@ class Supervisor:
         for task in running:
             if task in ended:
                 task.result()
+
+    def _copied_config(self) -> Path:
+        """The configuration as it was at the start: an edit must not reach one worker, restarted, and not the other."""
+        copy = self._configuration.settings.log.path / "running.yaml"
+        copy.unlink(missing_ok=True)
+        with open(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(self._config.read_bytes())
+        return copy
 
     async def _run_here(self, listening: socket.socket, admin: socket.socket) -> None:
         """Everything on this event loop: for debugging, tests and tiny hosts."""

@@ -51,8 +51,10 @@ class HttpxTransport:
                 return HttpAnswer(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
         except (TimeoutError, httpx.TimeoutException):
             raise Unavailable(f"no complete answer from {_host(url)} within {timeout:g} seconds") from None
-        except (httpx.TransportError, httpx.InvalidURL, ExceptionGroup) as error:  # a group: a port beyond 65535
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ExceptionGroup) as error:  # a group: a port beyond 65535
             raise Unavailable(f"cannot reach {_host(url)}: {error or type(error).__name__}") from None
+        except ValueError as error:  # a host or a header that cannot be encoded; its text may show a secret
+            raise Unavailable(f"cannot make a request to {_host(url)}: {type(error).__name__}") from None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -62,5 +64,5 @@ class HttpxTransport:
 def _host(url: str) -> str:
     try:
         return httpx.URL(url).netloc.decode("ascii", "replace")
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, ValueError):
         return "an address that cannot be read"

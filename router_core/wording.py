@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from router_core.configtree import KeyPath, Node, Origin, is_printable
-from router_core.draft import Draft, UnknownPlace, nearest_name, suggestion
+from router_core.draft import Draft, UnknownPlace, name_shown, nearest_name, suggestion
 from router_core.errors import Problem
 
 Words = tuple[str, str]
@@ -43,7 +44,7 @@ _FIXED: Final[Mapping[str, Words]] = {
 
 _BOUNDS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "greater_than": lambda ctx: f"must be more than {ctx['gt']}.",
-    "greater_than_equal": lambda ctx: f"must be at least {ctx['ge']}.",
+    "greater_than_equal": lambda ctx: f"must be at least {_bound(ctx['ge'])}.",
     "less_than": lambda ctx: f"must be less than {ctx['lt']}.",
     "less_than_equal": lambda ctx: f"must be at most {ctx['le']}.",
     "string_too_short": lambda ctx: _least(ctx, "characters"),
@@ -53,6 +54,14 @@ _BOUNDS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "string_pattern_mismatch": lambda ctx: f"must match the pattern {ctx['pattern']}",
     "url_scheme": lambda ctx: f"must start with {ctx['expected_schemes']}.",
 }
+
+
+def _bound(value: Any) -> str:
+    """A number, beside it the way in which a size is written."""
+    for unit, size in (("MiB", 2**20), ("KiB", 2**10)):
+        if isinstance(value, int) and value >= size and value % size == 0:
+            return f"{value} ({value // size}{unit})"
+    return str(value)
 
 
 def _least(ctx: Mapping[str, Any], things: str) -> str:
@@ -99,13 +108,23 @@ def _words(detail: ErrorDetails, draft: Draft, path: KeyPath, base: KeyPath) -> 
         return "has no value.", "Give it one, or remove the line."
     if kind == "string_type" and node is not None and isinstance(node.value, (dict, list)):
         return "must be one text.", "Write one value, in quotes."
-    return _words_of_type(detail) or (_own_words(detail, draft, path, base), "")
+    shown = name_shown(node) if node is not None and not base else None
+    return _words_of_type(detail, shown) or (_own_words(detail, draft, path, base), "")
 
 
-def _words_of_type(detail: ErrorDetails) -> Words | None:
+def _wrong_choice(shown: str | None, expected: str) -> Words:
+    mend = f"Choose {_choices(expected)}."
+    if shown is None:
+        return "is none of the choices.", mend
+    near = nearest_name(shown, re.findall(r"'([^']*)'", expected))
+    return f"{shown!r} is none of the choices.", f"Did you mean {near!r}? {mend}" if near else mend
+
+
+def _words_of_type(detail: ErrorDetails, shown: str | None) -> Words | None:
+    """`shown` is the value, where it may be shown: in core's own fields, if it reads like a name."""
     kind, ctx = detail["type"], detail.get("ctx", {})
     if kind in ("enum", "literal_error"):
-        return "is none of the choices.", f"Choose {_choices(ctx['expected'])}."
+        return _wrong_choice(shown, str(ctx["expected"]))
     if kind == "union_tag_invalid":
         what = f"has a {_choices(ctx['discriminator'])} that is none of the choices."
         return what, f"Choose {_choices(ctx['expected_tags'])}."

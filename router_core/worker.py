@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import os
 import signal
@@ -45,7 +44,7 @@ class Parts:
         self.role = role
         self.config_path = config_path
         self.telemetry = Telemetry()
-        self.log = log_for(configuration)
+        self.log = log_for(configuration, alone=role == "router")
         self.state = StateFile(configuration.settings.log.path / "state.db")
         self.ingest: Ingest | None = None
         self.deliverer: Deliverer | None = None
@@ -109,8 +108,8 @@ class Parts:
         self.state.close()
 
 
-def log_for(configuration: Configuration) -> EventLog:
-    """The event log that the configuration names, not opened yet."""
+def log_for(configuration: Configuration, *, alone: bool = False) -> EventLog:
+    """The event log that the configuration names, not opened yet. `alone`: no other process has it open."""
     settings = configuration.settings.log
     if settings.engine == "memory":
         from router_core.log.memory import MemoryLog
@@ -122,6 +121,7 @@ def log_for(configuration: Configuration) -> EventLog:
         retention=settings.retention.total_seconds(),
         deduplicate_for=settings.deduplicate_for.total_seconds(),
         segment_bytes=settings.segment_bytes,
+        alone=alone,
     )
 
 
@@ -135,21 +135,22 @@ def main() -> None:
     """Entry of a worker process; the supervisor writes the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=["ingest", "deliver"])
-    parser.add_argument("config", type=Path)
+    parser.add_argument("config", type=Path, help="the supervisor's copy, the same for all workers and restarts")
+    parser.add_argument("--origin", type=Path, required=True, help="the file that it is a copy of")
     parser.add_argument("--report", type=int, required=True)
     parser.add_argument("--listen", type=int)
     arguments = parser.parse_args()
     try:
-        uvloop.run(_work(arguments.role, arguments.config, arguments.report, arguments.listen))
+        uvloop.run(_work(arguments.role, arguments.config, arguments.origin, arguments.report, arguments.listen))
     except RouterError as error:
         print(f"router {arguments.role}: {error}", file=sys.stderr)
         sys.exit(CANNOT_START)
 
 
-async def _work(role: Role, config: Path, report_to: int, listen: int | None) -> None:
+async def _work(role: Role, config: Path, origin: Path, report_to: int, listen: int | None) -> None:
     from router_core.check import load_configuration
 
-    configuration = load_configuration(config)
+    configuration = load_configuration(config, folder=origin.parent)
     telemetry = configuration.settings.telemetry
     configure_logs(telemetry.log_format, telemetry.log_level)
     stop = asyncio.Event()
@@ -159,18 +160,20 @@ async def _work(role: Role, config: Path, report_to: int, listen: int | None) ->
         loop.add_signal_handler(number, lambda: None)
     loop.add_reader(0, _obey_supervisor, stop)
     sockets = [] if listen is None else [socket.socket(fileno=listen)]
-    parts = Parts(configuration, role, config)
+    parts = Parts(configuration, role, origin)
+    pipe, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(report_to, "wb", buffering=0))
     encoder = msgspec.json.Encoder()
 
     def report(message: Report) -> None:
-        with contextlib.suppress(BlockingIOError, BrokenPipeError):
-            os.write(report_to, encoder.encode(message) + b"\n")
+        if not pipe.get_write_buffer_size():  # else the last one is still on its way
+            pipe.write(encoder.encode(message) + b"\n")
 
     try:
         await parts.start(sockets, report)
         await stop.wait()
     finally:
         await parts.stop()
+        pipe.close()
 
 
 def _obey_supervisor(stop: asyncio.Event) -> None:

@@ -237,6 +237,30 @@ def test_log_path_starts_at_the_folder_of_the_file(load: Load, tmp_path: Path) -
     assert load(GOOD + "log: {path: /var/x}\n").settings.log.path == Path("/var/x")
 
 
+def test_paths_in_settings_of_plugins_start_at_the_folder_of_the_file(load: Load, tmp_path: Path) -> None:
+    class Inner(ConfigurationSettings):
+        path: Path = setting(title="Path", help="Path.")
+
+    class Filing(ConfigurationSettings):
+        path: Path = setting(title="Path", help="Path.")
+        spare: Path | None = setting(None, title="Spare", help="Spare.")
+        usual: Path = setting(Path("usual"), title="Usual", help="Usual.")
+        more: tuple[Path, ...] = setting((), title="More", help="More.")
+        inner: Inner | None = setting(None, title="Inner", help="Inner.")
+        text: str = setting("./text", title="Text", help="Text.")
+
+    kind = DestinationType(name="filing", title="F", summary="f", create=never, configuration_settings=Filing)
+    plugins = make_plugins(PluginInfo(name="f", distribution="router-f", version="1", destinations=[kind]))
+    text = "outputs: {o: {destination: filing, settings: {path: %s}}}"
+    settings = load(text % "./a, spare: /b, more: [c, /d], inner: {path: e}", plugins=plugins).outputs["o"].settings
+    assert (settings.path, settings.spare, settings.usual) == (tmp_path / "a", Path("/b"), tmp_path / "usual")
+    assert settings.more == (tmp_path / "c", Path("/d"))
+    assert settings.inner.path == tmp_path / "e"
+    assert settings.text == "./text"
+    assert isinstance(settings, Filing)
+    assert load(text % "/a", plugins=plugins).outputs["o"].settings.spare is None
+
+
 # --- problems, each with place and mend -------------------------------------------------------------------------------
 
 PARTNER = "outputs.partner_eu.settings"
@@ -246,7 +270,12 @@ PARTNER = "outputs.partner_eu.settings"
     ("edit", "line", "path", "what", "mend"),
     [
         # core's models
-        (("platform: web", "platform: wep"), 4, "inputs.shop.platform", "none of the choices", "web"),
+        (("platform: web", "platform: wep"), 4, "inputs.shop.platform", "'wep' is none of the choices",
+         "Did you mean 'web'? Choose android, "),
+        (("platform: web", "platform: S3CR3T-1"), 4, "inputs.shop.platform", "is none of the choices.", "Choose"),
+        (("inputs:\n", "log: {max_bytes: 512KiB}\ninputs:\n"), 1, "log.max_bytes", "at least 1048576 (1MiB)", ""),
+        (("inputs:\n", "log: {segment_bytes: 1KiB}\ninputs:\n"), 1, "log.segment_bytes", "least 65536 (64KiB)", ""),
+        (("outputs:\n", "output:\n"), 11, "output", "unknown setting 'output'", "'outputs'"),
         (("    platform: web\n", ""), 2, "inputs.shop.platform", "is required", "`platform: web`"),
         (("key: k1", "key: 12"), 5, "inputs.shop.key", "must be text", "quotes"),
         (("key: k1", "key: ''"), 5, "inputs.shop.key", "must not be empty", ""),
@@ -493,6 +522,8 @@ def test_a_required_setting_that_only_the_environment_could_give_points_at_the_v
          Severity.WARNING),
         ([("region: eu1", "proxy: {host: h, password: in-plain-sight}")], 17, f"{PARTNER}.proxy.password", "plain text",
          "${env:NAME}", Severity.WARNING),
+        ([("inputs:\n", "log: {path: /dev/null/in-plain-sight}\ninputs:\n")], 1, "log.path", "cannot make or write",
+         "writable", Severity.WARNING),
         ([("inputs:\n", "admin: {token: in-plain-sight}\ninputs:\n")], 1, "admin.token", "plain text", "${env:NAME}",
          Severity.WARNING),
         ([("inputs:\n", "admin: {host: 0.0.0.0}\ninputs:\n")], 1, "admin.host", "`admin.token` is not set", "127.0.0.1",
@@ -512,6 +543,20 @@ def test_what_is_allowed_but_not_meant_is_a_finding(
     assert mend in finding.mend
     assert finding.severity is severity
     assert "in-plain-sight" not in repr(finding)
+
+
+def test_a_file_without_connections_is_a_finding(load: Load) -> None:
+    (finding,) = load("listen: {port: 8080}\n").findings
+    assert (finding.path, finding.severity) == ("connections", Severity.WARNING)
+    assert "nothing will be delivered" in finding.what
+
+
+def test_a_folder_above_the_log_must_be_writable_unless_nothing_is_kept(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert [finding.path for finding in load().findings] == ["log.path"]
+    assert load(GOOD + "log: {engine: memory}\n").findings == ()
 
 
 def test_an_open_listener_is_fine_with_secrets_or_public_keys(load: Load) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import json
 import os
+import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +95,75 @@ async def test_file_lines_of_calls_at_once_do_not_mix(tmp_path: Path) -> None:
 
 
 async def test_file_is_synced_before_it_counts_as_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
+    synced: list[tuple[bool, int]] = []
     sync = os.fsync
 
     def fsync(descriptor: int) -> None:
-        sizes.append(os.fstat(descriptor).st_size)
+        found = os.fstat(descriptor)
+        is_folder = stat.S_ISDIR(found.st_mode)
+        synced.append((is_folder, 0 if is_folder else found.st_size))
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
     path = tmp_path / "out.ndjson"
     await file_destination(path).deliver(records())
-    assert sizes == [path.stat().st_size]
+    first = path.stat().st_size
+    assert synced == [(False, first), (True, 0)], "a new file has its folder synced too"
+    await file_destination(path).deliver(records())
+    assert synced[2:] == [(False, 2 * first)]
+
+
+async def test_file_of_two_outputs_loses_no_line_when_one_takes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.ndjson"
+    write = os.write
+    other: list[asyncio.Task[Any]] = []
+    loop = asyncio.get_running_loop()
+
+    def begin() -> None:
+        other.append(loop.create_task(file_destination(path).deliver(records())))
+
+    def full(descriptor: int, data: Any) -> int:
+        monkeypatch.setattr(os, "write", write)
+        loop.call_soon_threadsafe(begin)
+        time.sleep(0.1)  # time for the other to write, if it may
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(Unavailable, match="No space left on device"):
+        await file_destination(path).deliver(records())
+    await asyncio.gather(*other)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [PROFILE_LINE, EVENT_LINE]
+
+
+async def test_file_that_somebody_keeps_locked_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router_core.destinations.file._LOCK_WITHIN", 0.02)
+    path = tmp_path / "out.ndjson"
+    with path.open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Unavailable, match="cannot write"):
+            await file_destination(path).deliver(records())
+    assert path.read_bytes() == b""
+    await file_destination(path).deliver(records())
+
+
+HUGE = {"big": 2**64, "bigger": -(2**70)}
+
+
+def huge_records() -> list[Record]:
+    body = event_batch(custom_event("A", custom_attributes={"huge": 0}), customer_id="c")
+    return records_of(body.replace(b'{"huge":0}', json.dumps(HUGE).encode()))  # the builder has no integers so large
+
+
+async def test_file_and_console_write_integers_of_any_size(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    path = tmp_path / "out.ndjson"
+    await file_destination(path).deliver(huge_records())
+    await made(CONSOLE, tmp_path, CONSOLE.configuration_settings()).deliver(huge_records())
+    for written in (path.read_bytes(), capfdbinary.readouterr().out):
+        assert json.loads(written.splitlines()[-1])["data"]["custom_attributes"] == HUGE
 
 
 async def test_file_takes_back_half_a_line_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

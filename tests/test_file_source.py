@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import structlog
 from opentelemetry import metrics
@@ -20,6 +21,7 @@ from router_core.telemetry import Telemetry
 from router_core.testing import VirtualClock, in_virtual_time
 
 LINES = [b'{"mpid":"%d"}' % number for number in range(250)]
+LARGEST = 256 * 1024
 
 
 class DictStore:
@@ -228,6 +230,140 @@ async def test_following_waits_for_a_file_that_is_not_there_yet_and_notices_a_ne
     assert bench.accepted == LINES[:2]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def follow(bench: Bench) -> asyncio.Task[None]:
+    return asyncio.create_task(bench.run(follow=True))
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def append(path: Path, content: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(content)
+
+
+@in_virtual_time
+async def test_following_reads_a_renamed_file_to_its_end_before_the_new_one(bench: Bench) -> None:
+    bench.path.write_bytes(LINES[0] + b"\n")
+    task = follow(bench)
+    await asyncio.sleep(2.5)
+    append(bench.path, LINES[1] + b"\n")
+    old = bench.path.rename(bench.path.with_suffix(".1"))
+    await asyncio.sleep(3)
+    append(old, LINES[2] + b"\n" + LINES[3][:3])  # its writer has not noticed yet
+    bench.path.write_bytes(LINES[4] + b"\n")
+    await asyncio.sleep(0.7)
+    append(old, LINES[3][3:])  # and never gets a newline
+    await asyncio.sleep(5)
+    await stop(task)
+    assert bench.accepted == LINES[:5]
+    assert bench.lines == []
+
+
+@in_virtual_time
+async def test_following_goes_on_in_the_new_file_after_a_restart(bench: Bench) -> None:
+    bench.path.write_bytes(LINES[0] + b"\n")
+    task = follow(bench)
+    await asyncio.sleep(2.5)
+    bench.path.rename(bench.path.with_suffix(".1"))
+    bench.path.write_bytes(LINES[1] + b"\n" + LINES[2] + b"\n")
+    await asyncio.sleep(5)
+    await stop(task)
+    bench.keys.clear()  # nothing but the position keeps it from repeating
+    append(bench.path, LINES[3] + b"\n")
+    await bench.run()
+    assert bench.accepted == LINES[:4]
+
+
+@in_virtual_time
+async def test_following_lets_go_of_a_deleted_file(bench: Bench) -> None:
+    bench.path.write_bytes(LINES[0] + b"\n")
+    task = follow(bench)
+    await asyncio.sleep(2.5)
+    append(bench.path, LINES[1])
+    bench.path.unlink()
+    await asyncio.sleep(5)
+    assert bench.accepted == LINES[:2]
+    assert {line["event"] for line in bench.lines} == {"file_unreadable"}
+    await stop(task)
+
+
+@in_virtual_time
+async def test_following_reads_a_file_from_its_start_when_it_is_cut(bench: Bench) -> None:
+    bench.path.write_bytes(b"\n".join(LINES[:3]) + b"\n")
+    task = follow(bench)
+    await asyncio.sleep(2.5)
+    bench.path.write_bytes(LINES[3] + b"\n")  # as logrotate's copytruncate does
+    await asyncio.sleep(2.5)
+    await stop(task)
+    assert bench.accepted == LINES[:4]
+
+
+@in_virtual_time
+async def test_a_first_line_that_comes_in_pieces_is_not_repeated_after_a_restart(bench: Bench) -> None:
+    bench.path.write_bytes(LINES[0][:4])
+    task = follow(bench)
+    await asyncio.sleep(2.5)
+    append(bench.path, LINES[0][4:] + b"\n")
+    await asyncio.sleep(2.5)
+    await stop(task)
+    bench.keys.clear()
+    await bench.run()
+    assert bench.accepted == LINES[:1]
+
+
+@in_virtual_time
+async def test_no_more_is_read_of_a_line_than_a_batch_may_have(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies: list[int] = []
+    monkeypatch.setattr(FileSource, "_bad", lambda _, __, line, ___: bodies.append(len(line.body)))
+    bench.path.write_bytes(b"x" * 40_000_000 + b"\n" + LINES[0] + b"\n")  # more than a block
+    await bench.run()
+    assert bodies == [LARGEST + 2]
+    assert bench.accepted == LINES[:1]
+
+
+@in_virtual_time
+async def test_a_line_of_just_the_limit_is_taken(bench: Bench) -> None:
+    head, tail = b'{"mpid":"1","pad":"', b'"}'
+    just = head + b"x" * (LARGEST - len(head + tail)) + tail
+    larger = just[:-2] + b"x" + tail
+    bench.path.write_bytes(larger + b"\n" + LINES[0] + b"\r\n" + just + b"\r\n" + LINES[1])
+    await bench.run()
+    assert bench.accepted == [LINES[0], just, LINES[1]]
+    assert [line["line"] for line in bench.lines] == [1]
+
+
+@in_virtual_time
+async def test_a_large_line_is_reported_once_over_looks_and_restarts(bench: Bench) -> None:
+    bench.path.write_bytes(LINES[0] + b"\n" + b"x" * 300_000)
+    task = follow(bench)
+    await asyncio.sleep(2.5)
+    append(bench.path, b"x" * 600_000)
+    await asyncio.sleep(2.5)
+    await stop(task)
+    append(bench.path, b"x" * 10)
+    task = follow(bench)
+    await asyncio.sleep(2.5)
+    append(bench.path, b"x\n" + LINES[1] + b"\nbad\n")
+    await asyncio.sleep(2.5)
+    await stop(task)
+    assert bench.accepted == LINES[:2]
+    assert [line["line"] for line in bench.lines] == [2, 4]
+
+
+@in_virtual_time
+async def test_a_position_that_an_older_version_kept_still_holds(bench: Bench) -> None:
+    bench.path.write_bytes(b"\n".join(LINES[:3]) + b"\n")
+    await bench.run()
+    kept = orjson.loads(bench.store.items["import"])
+    bench.store.items["import"] = orjson.dumps(kept[:3])
+    bench.keys.clear()
+    await bench.run()
+    assert bench.accepted == LINES[:3]
 
 
 @in_virtual_time

@@ -149,10 +149,18 @@ async def test_a_refused_connection_is_unavailable(transport: HttpxTransport) ->
         await transport.request("GET", f"http://127.0.0.1:{port}/path?token=hidden")
 
 
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "no-scheme", "http://", "http://["])
+@pytest.mark.parametrize(
+    "url", ["ftp://127.0.0.1/", "no-scheme", "http://", "http://[", "http://xn--a.com", "http://a/\udcff"]
+)
 async def test_an_address_that_cannot_be_used_is_unavailable(transport: HttpxTransport, url: str) -> None:
     with pytest.raises(Unavailable):
         await transport.request("GET", url)
+
+
+async def test_a_header_that_cannot_be_sent_is_unavailable_and_not_shown(transport: HttpxTransport) -> None:
+    with pytest.raises(Unavailable, match="cannot make a request to localhost: UnicodeEncodeError") as caught:
+        await transport.request("GET", "http://localhost", headers={"x-key": "hiddén"})
+    assert "xe9" not in str(caught.value)
 
 
 async def test_errors_show_neither_path_nor_user(transport: HttpxTransport) -> None:

@@ -21,11 +21,12 @@ from router_core.cli import (
     send,
     status,
 )
-from router_core.cli.printing import print_error
+from router_core.cli.printing import print_error, print_json
 from router_core.errors import ConfigurationError, PluginError, RouterError
 from router_core.plugins import Plugins, load_plugins
 
 COMMANDS = (run, check, send, explain, status, dead_letters, plugins, describe, schema)
+_OWN = {module.__name__.rpartition(".")[2].replace("_", "-") for module in COMMANDS}
 
 
 def build(installed: Plugins | None = None) -> typer.Typer:
@@ -58,8 +59,7 @@ def build(installed: Plugins | None = None) -> typer.Typer:
 
 def _of_plugins(installed: Plugins) -> dict[str, str]:
     """Name and summary of the commands of plugins; they cannot replace core's."""
-    own = {module.__name__.rpartition(".")[2].replace("_", "-") for module in COMMANDS}
-    return {command.name: command.summary for command in installed.commands() if command.name not in own}
+    return {command.name: command.summary for command in installed.commands() if command.name not in _OWN}
 
 
 def _root(installed: Plugins) -> type[TyperGroup]:
@@ -80,17 +80,32 @@ def _root(installed: Plugins) -> type[TyperGroup]:
             return name, command, rest
 
         def invoke(self, ctx: Any) -> Any:
+            as_json = _wants_json(ctx)
             try:
                 return super().invoke(ctx)
             except ConfigurationError as error:
                 for problem in error.problems:
                     print_error(str(problem))
+                if as_json:
+                    print_json({"error": str(error)})
                 raise typer.Exit(UNUSABLE) from None
             except RouterError as error:
                 print_error(str(error))
+                if as_json:
+                    print_json({"error": str(error)})
                 raise typer.Exit(FAILED) from None
+            except typer.BadParameter as error:
+                if as_json:
+                    print_json({"error": error.format_message()})
+                raise
 
     return Root
+
+
+def _wants_json(ctx: Any) -> bool:
+    """Whether one of core's commands was called with --json: then an error stands on standard output as well."""
+    words = [*ctx._protected_args, *ctx.args]
+    return bool(words) and words[0] in _OWN and "--json" in words
 
 
 def _loaded(installed: Plugins, name: str) -> Any:

@@ -10,6 +10,7 @@ import typer
 from router_core.cli.options import ConfigOption, configuration_of
 
 if TYPE_CHECKING:
+    from router_core.components import HttpAnswer, HttpTransport
     from router_core.configuration import Configuration
 
 
@@ -35,19 +36,25 @@ def add_to(app: typer.Typer) -> None:
         except ConfigurationError as error:
             if not as_json:
                 raise
-            print_json({"usable": False, "problems": [_as_dict(problem) for problem in error.problems]})
+            print_json({"usable": False, "ready": False, "problems": [_as_dict(problem) for problem in error.problems]})
             raise typer.Exit(UNUSABLE) from None
-        answers = asyncio.run(_connect(configuration)) if connect else {}
+        answers, asked = asyncio.run(_connect(configuration)) if connect else ({}, set())
         failed = {name: answer for name, answer in answers.items() if answer is not None}
         if as_json:
             findings = [_as_dict(finding) for finding in configuration.findings]
-            print_json({"usable": True, "problems": [], "findings": findings, "partners": answers})
+            ready = not failed if connect else None  # None: nobody was asked
+            print_json({"usable": True, "ready": ready, "problems": [], "findings": findings, "partners": answers})
         else:
             print_findings(configuration.findings)
             for name, answer in answers.items():
-                print_text(f"connection {name}: {answer or 'the partner answers, and the credentials are good'}")
-            inputs, connections = len(configuration.inputs), len(configuration.connections)
-            print_text(f"{config}: usable; {inputs} inputs, {connections} connections.")
+                good = "the partner answers, and the credentials are good" if name in asked else "ok"
+                print_text(f"connection {name}: {answer or good}")
+            if failed:
+                some = "connection fails" if len(answers) == 1 else "connections fail"
+                print_text(f"{config}: not ready: {len(failed)} of {len(answers)} {some}.")
+            else:
+                inputs, connections = len(configuration.inputs), len(configuration.connections)
+                print_text(f"{config}: usable; {inputs} inputs, {connections} connections.")
         if failed:
             raise typer.Exit(FAILED)
 
@@ -59,8 +66,21 @@ def _as_dict(problem: Any) -> dict[str, str]:
     return found
 
 
-async def _connect(configuration: Configuration) -> dict[str, str | None]:
-    """Connection to what its partner says: None if all is well, else a sentence."""
+class _Noting:
+    """An `HttpTransport` that notes whether it was used: a file or a screen answers without."""
+
+    def __init__(self, transport: HttpTransport) -> None:
+        self._transport = transport
+        self.used = False
+
+    async def request(self, *arguments: Any, **named: Any) -> HttpAnswer:
+        """See `HttpTransport.request`."""
+        self.used = True
+        return await self._transport.request(*arguments, **named)
+
+
+async def _connect(configuration: Configuration) -> tuple[dict[str, str | None], set[str]]:
+    """Connection to what its partner says, None if all is well, else a sentence; and those whose partner was asked."""
     import tempfile
     from pathlib import Path
 
@@ -74,23 +94,26 @@ async def _connect(configuration: Configuration) -> dict[str, str | None]:
 
     configure_logs(configuration.settings.telemetry.log_format, "warning")
     answers: dict[str, str | None] = {}
+    asked: set[str] = set()
     http = HttpxTransport()
     with tempfile.TemporaryDirectory() as folder:
         state = StateFile(Path(folder) / "state.db")
         for name, connection in configuration.connections.items():
+            noting = _Noting(http)
             try:
                 destination = create_destination(
-                    connection, http=http, account=asyncio.Semaphore(1), state=state, telemetry=Telemetry()
+                    connection, http=noting, account=asyncio.Semaphore(1), state=state, telemetry=Telemetry()
                 )
                 try:
                     await destination.check()
                 finally:
                     await destination.close()
                 answers[name] = None
+                asked |= {name} if noting.used else set()
             except DeliveryError as error:
                 answers[name] = str(error)
             except Exception as error:
                 answers[name] = f"the plugin failed: {fault_of(error)}"
         state.close()
     await http.close()
-    return answers
+    return answers, asked

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
+import msgspec
 
 from router_core.components import Destination, DestinationContext, DestinationType, Limits
 from router_core.destinations.lines import line_from_record
@@ -21,12 +21,16 @@ class ConsoleDestination(Destination):
         self._name = context.output
 
     async def deliver(self, records: Sequence[Record]) -> Sequence[Outcome]:
-        sys.stdout.buffer.write(b"".join(orjson.dumps(line_from_record(record)) + b"\n" for record in records))
+        sys.stdout.buffer.write(b"".join(_json_line(record) for record in records))
         sys.stdout.buffer.flush()
         return [Outcome.delivered(record.id) for record in records]
 
     def preview(self, records: Sequence[Record]) -> Sequence[Mapping[str, Any]]:
         return [{"print": line_from_record(record)} for record in records]
+
+
+def _json_line(record: Record) -> bytes:
+    return msgspec.json.encode(line_from_record(record)) + b"\n"  # unlike orjson, of integers of any size
 
 
 CONSOLE = DestinationType(

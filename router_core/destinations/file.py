@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import orjson
+import msgspec
 
 from router_core.components import (
     ConfigurationSettings,
@@ -21,8 +23,12 @@ from router_core.components import (
 )
 from router_core.destinations.lines import line_from_record
 from router_core.errors import Unavailable
+from router_core.log.files import sync_folder
 from router_core.outcomes import Outcome
 from router_core.records import Record
+
+_LOCK_WITHIN: Final = 5.0
+_LOCK_EVERY: Final = 0.005
 
 
 class FileSettings(ConfigurationSettings):
@@ -40,13 +46,13 @@ class FileConnectionSettings(ConnectionSettings):
 
 
 class FileDestination(Destination):
-    """Appends with one write per call, so that lines of several connections do not mix."""
+    """Appends with one write per call, so that lines of several connections and outputs do not mix."""
 
     def __init__(self, context: DestinationContext) -> None:
         self._path: Path = context.settings.path
 
     async def deliver(self, records: Sequence[Record]) -> Sequence[Outcome]:
-        lines = b"".join(orjson.dumps(line_from_record(record)) + b"\n" for record in records)
+        lines = b"".join(_json_line(record) for record in records)
         try:
             await asyncio.to_thread(_append, self._path, lines)
         except OSError as error:
@@ -62,21 +68,45 @@ class FileDestination(Destination):
             raise Unavailable(f"{folder} is no folder that this user can write to; set `path` to one that is")
 
 
+def _json_line(record: Record) -> bytes:
+    return msgspec.json.encode(line_from_record(record)) + b"\n"  # unlike orjson, of integers of any size
+
+
 def _append(path: Path, lines: bytes) -> None:
-    """Append all lines or none: what a full disk cut short is taken back, so that no half line stays."""
+    """Append all lines or none: what a full disk cut short is taken back, so that no half line stays.
+
+    Others that append to the file wait meanwhile, as taking back would cut off their lines too.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
+        _lock(descriptor)  # closing lets go of it
         before = os.fstat(descriptor).st_size
         try:
             view = memoryview(lines)
             while view:
                 view = view[os.write(descriptor, view) :]
             os.fsync(descriptor)
+            if before == 0:  # it may be new, and a power cut would lose it with all its lines
+                sync_folder(path.parent)
         except OSError:
             os.ftruncate(descriptor, before)
             raise
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Raises `OSError` if somebody else keeps the file locked, as a thread must not wait for it forever."""
+    until = time.monotonic() + _LOCK_WITHIN
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_LOCK_EVERY)
+        else:
+            return
 
 
 FILE_DESTINATION = DestinationType(

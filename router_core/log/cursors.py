@@ -150,6 +150,11 @@ class Cursors:
 
     def progress(self) -> dict[str, Progress]:
         """Every connection on file."""
+        # Positions first: a hold that is written between the two queries then only makes us keep more.
+        positions = self.connection.execute(
+            "SELECT connection, input, min(seq), min(total) FROM connections JOIN cursors USING (connection) "
+            "GROUP BY connection"
+        ).fetchall()
         held = {
             name: (count, oldest)
             for name, count, oldest in self.connection.execute(
@@ -157,10 +162,7 @@ class Cursors:
             )
         }
         found = {}
-        for name, source, seq, total in self.connection.execute(
-            "SELECT connection, input, min(seq), min(total) FROM connections JOIN cursors USING (connection) "
-            "GROUP BY connection"
-        ):
+        for name, source, seq, total in positions:
             count, oldest = held.get(name, (0, seq + 1))
             found[name] = Progress(source, seq, total, count, min(seq, oldest - 1))
         return found

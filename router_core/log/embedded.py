@@ -66,9 +66,12 @@ class EmbeddedLog(EventLog):
         now: Callable[[], float] = time.time,
         free_bytes: Callable[[Path], int] | None = None,
         reserve_bytes: int = RESERVE_BYTES,
+        alone: bool = True,
     ) -> None:
+        """`alone`: no other process has the folder open, so `open` may look for damage that only shows then."""
         self._folder = folder
         self._room = Room(folder, max_bytes=max_bytes, reserve_bytes=reserve_bytes, free_bytes=free_bytes)
+        self._alone = alone
         self._retention = retention
         self._segment_bytes = min(segment_bytes, max(max_bytes // 8, 64 * 1024))
         self._now = now
@@ -92,6 +95,11 @@ class EmbeddedLog(EventLog):
 
     async def open(self, inputs: Collection[str], connections: Mapping[str, str]) -> None:
         self._check_folder()
+        if self._alone:
+            try:
+                self._segments.inspect()
+            except sqlite3.Error as error:
+                raise LogError(f"cannot open the event log in {self._folder}: {error}") from error
         self._connections = dict(connections)
         try:
             self._open_precious()

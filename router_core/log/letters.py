@@ -63,13 +63,17 @@ class Letters:
                     (batch.seq, batch.input, batch.user, batch.records, batch.total, batch.received_at_ms,
                      batch.headers, batch.body),
                 )  # fmt: skip
+                known = self.connection.execute(
+                    "UPDATE letters SET disposition = ?, code = ?, message = ?, attempts = attempts + ? * "
+                    "(parked_at_ms != ?), parked_at_ms = ?, replaying = 0 WHERE connection = ? AND record_id = ?",
+                    (letter.disposition, letter.code, letter.message, letter.attempts, letter.parked_at_ms,
+                     letter.parked_at_ms, letter.connection, letter.record_id),
+                ).rowcount  # fmt: skip
+                if known:
+                    continue
                 self.connection.execute(
                     "INSERT INTO letters (connection, record_id, partition, seq, event_type, user, disposition, code, "
-                    "message, attempts, received_at_ms, parked_at_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?,?) "
-                    "ON CONFLICT (connection, record_id) DO UPDATE SET disposition = excluded.disposition, "
-                    "code = excluded.code, message = excluded.message, attempts = attempts + excluded.attempts * "
-                    "(parked_at_ms != excluded.parked_at_ms), "
-                    "parked_at_ms = excluded.parked_at_ms, replaying = 0",
+                    "message, attempts, received_at_ms, parked_at_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                     (letter.connection, letter.record_id, partition_of(letter.user), letter.seq, letter.event_type,
                      letter.user, letter.disposition, letter.code, letter.message, letter.attempts,
                      letter.received_at_ms, letter.parked_at_ms),

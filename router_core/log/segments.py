@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from router_core.errors import LogError
@@ -171,7 +171,6 @@ class Segments:
             reader = open_database(path, create=False)
             try:
                 reader.execute("SELECT 1 FROM batches LIMIT 1").fetchone()
-                self.preserve(first)
             except BaseException:
                 reader.close()
                 raise
@@ -224,8 +223,26 @@ class Segments:
             self.quarantine.mkdir(exist_ok=True)
             (self.quarantine / f"{first:020d}.damaged").touch()
 
-    def preserve(self, first: int) -> None:
-        """If SQLite overlooks commits in a file's write-ahead log, copy both before closing it destroys them."""
+    def inspect(self) -> None:
+        """Look for commits that SQLite overlooks in a damaged write-ahead log, and copy what holds them aside.
+
+        Only while no process, this one included, has a file of the log open: looking opens the files beside SQLite,
+        and closing them drops the process's locks, after which any other reader may delete the write-ahead log from
+        under the one who writes (https://www.sqlite.org/howtocorrupt.html, section 2.2). Raises `LogError` if there
+        is no room for the copy.
+        """
+        self.refresh()
+        for first in self._firsts:
+            if not wal_of(self.path(first)).exists():
+                continue
+            try:
+                with closing(open_database(self.path(first), create=False)) as connection:
+                    connection.execute("SELECT 1 FROM batches LIMIT 1").fetchone()
+                    self._preserve(first)
+            except sqlite3.DatabaseError as error:
+                self._note(first, error)
+
+    def _preserve(self, first: int) -> None:
         path, copy = self.path(first), self.preserved(first)
         if copy.exists() or not hides_commits(path):
             return
@@ -235,12 +252,16 @@ class Segments:
             shutil.copyfile(wal_of(path), wal_of(copy))
             shutil.copyfile(path, draft)
             draft.rename(copy)
-        except OSError:  # no room: the damage is counted, and the file itself still has everything until it is closed
+        except OSError as error:
             draft.unlink(missing_ok=True)
             wal_of(copy).unlink(missing_ok=True)
+            raise LogError(
+                f"{wal_of(path)} is damaged, and there is no room to copy it to {self.quarantine}: {error.strerror}. "
+                "Copy both files to another disk, make room, and start again."
+            ) from error
 
     def preserved(self, first: int) -> Path:
-        """Where `preserve` puts its copy."""
+        """Where `inspect` puts its copy."""
         return self.quarantine / f"{first:020d}-as-found.db"
 
     def damaged(self) -> list[int]:

@@ -12,12 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from router_core.errors import LogFull
 from router_core.log.files import is_damage, move_database, open_database, remove_database, size_on_disk, sync_folder
 from router_core.log.port import partition_of
 from router_core.log.salvage import readable_rows
 from router_core.log.segments import GAP_AFTER_DAMAGE, Segments
-from router_core.log.wal import copy_with_all_frames, hides_commits
+from router_core.log.wal import copy_with_all_frames
 
 _SCHEMA = """
 CREATE TABLE batches (
@@ -93,13 +92,10 @@ class SegmentWriter:
             raise sqlite3.DatabaseError(verdict)
         last = connection.execute("SELECT max(seq) FROM batches").fetchone()[0]
         self._count_at_least(dict(connection.execute("SELECT input, total FROM totals")))
-        self._segments.preserve(newest)
         if self._segments.preserved(newest).exists():
             rescued = self._rescue(newest, last or newest - 1)
             connection.close()
             return rescued
-        if hides_commits(self._segments.path(newest)):
-            raise LogFull("no room to set a damaged write-ahead log aside, and appends would overwrite what is in it")
         self.seq = max(last or newest - 1, self.seq)
         self._written = 0 if last is None else size_on_disk(self._segments.path(newest))
         return connection

@@ -1,7 +1,8 @@
 """Source `file`: event batches from a file, one JSON object a line, for imports and Data Feeds.
 
 The position is kept in the store, and each line has a request id of its own, so that a restart neither loses nor
-repeats a line. A line that is no batch is counted and logged by its number; the rest goes on.
+repeats a line. A line that is no batch is counted and logged by its number; the rest goes on. A file that is renamed
+while it is followed is read to its end; one that is renamed while the router is stopped is not found again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -28,6 +30,7 @@ from router_core.errors import InvalidBatch, LogError
 
 _LINES_AT_ONCE: Final = 100
 _LONGEST_LINE: Final = 256 * 1024
+_LONGEST_READ: Final = _LONGEST_LINE + len(b"\r\n")
 _LOOK_EVERY: Final = 1.0
 _TRY_AGAIN_AFTER: Final = 2.0
 
@@ -60,31 +63,45 @@ class FileSource(Source):
         path: Path = item.settings.path
         while True:
             try:
-                with path.open("rb") as file:
-                    await self._read_open(item, intake, file)
+                with path.open("rb", buffering=0) as held:
+                    if item.settings.follow:
+                        await self._follow(item, intake, held)
+                    await self._read_on(item, intake, held, at_end=True)
             except OSError as error:
                 self._context.log.warning("file_unreadable", input=item.name, reason=error.strerror)
             if not item.settings.follow:
                 return
             await self._context.clock.sleep(_LOOK_EVERY)
 
-    async def _read_open(self, item: SourceInput, intake: Intake, file: BinaryIO) -> None:
-        """Read from the kept position to the end; returns there, or when the file was replaced or cut."""
-        identity = await asyncio.to_thread(_identity, file)
-        at, number = await self._position(item.name, identity, os.fstat(file.fileno()).st_size)
-        file.seek(at)
-        while lines := await asyncio.to_thread(_lines, file, number, not item.settings.follow):
-            await self._take(item, intake, identity, [line for line in lines if line.body])
-            number = lines[-1].number
-            await self._context.store.put({item.name: orjson.dumps([identity, file.tell(), number])})
+    async def _follow(self, item: SourceInput, intake: Intake, held: FileIO) -> None:
+        """Read what is appended until another file is in its place; its last lines may still be unread then."""
+        while not await asyncio.to_thread(_is_left, item.settings.path, held):
+            await self._read_on(item, intake, held, at_end=False)
+            await self._context.clock.sleep(_LOOK_EVERY)
+        await self._context.clock.sleep(_LOOK_EVERY)  # a writer may go on in it until it notices the new one
 
-    async def _position(self, name: str, identity: str, size: int) -> tuple[int, int]:
+    async def _read_on(self, item: SourceInput, intake: Intake, held: FileIO, *, at_end: bool) -> None:
+        """Read from the kept position to the end; an unfinished last line is left for later unless `at_end`."""
+        with os.fdopen(held.fileno(), "rb", closefd=False) as file:  # with no buffer of what it was before
+            identity = await asyncio.to_thread(_identity, file, at_end)
+            if identity is None:
+                return
+            place = await self._place(item.name, identity, os.fstat(file.fileno()).st_size)
+            while True:
+                lines, after = await asyncio.to_thread(_lines, file, place, at_end)
+                if after == place:
+                    return
+                await self._take(item, intake, identity, [line for line in lines if line.body])
+                await self._context.store.put({item.name: orjson.dumps([identity, *after])})
+                place = after
+
+    async def _place(self, name: str, identity: str, size: int) -> _Place:
         kept = await self._context.store.get(name)
         if kept is not None:
-            known, at, number = orjson.loads(kept)
+            known, at, *rest = orjson.loads(kept)
             if known == identity and at <= size:
-                return at, number
-        return 0, 0
+                return _Place(at, *rest)
+        return _Place()
 
     async def _take(self, item: SourceInput, intake: Intake, identity: str, lines: Sequence[_Line]) -> None:
         """Hand the lines over, and wait as long as the log has no room for them."""
@@ -115,23 +132,57 @@ class _Line(NamedTuple):
     body: bytes
 
 
-def _identity(file: BinaryIO) -> str:
-    """Names the file by its inode and its first line, so that a new file in its place is read from the start."""
-    first = file.readline(_LONGEST_LINE).rstrip(b"\r\n")  # a lone line may get its newline later
+class _Place(NamedTuple):
+    """How far a file is read, as it is kept."""
+
+    at: int = 0
+    lines: int = 0
+    in_large_line: bool = False
+    """Within a line that is too large and reported already: what is left of it is skipped."""
+
+
+def _is_left(path: Path, held: FileIO) -> bool:
+    """Whether another file is in its place, or it is deleted: to hold it then would keep its room on the disk."""
+    own = os.fstat(held.fileno())
+    try:
+        return own.st_nlink == 0 or not os.path.samestat(own, path.stat())
+    except OSError:  # renamed, and the new one is still to come
+        return False
+
+
+def _identity(file: BinaryIO, at_end: bool) -> str | None:
+    """Names the file by its inode and its first line, so that a new file in its place is read from the start.
+
+    None as long as the first line is unfinished, unless `at_end`: the name would be another one later.
+    """
+    file.seek(0)
+    first = file.readline(_LONGEST_LINE)
+    if not at_end and not first.endswith(b"\n") and len(first) < _LONGEST_LINE:
+        return None
+    first = first.rstrip(b"\r\n")  # a lone line may get its newline later
     return f"{os.fstat(file.fileno()).st_ino}-{hashlib.blake2b(first, digest_size=8).hexdigest()}"
 
 
-def _lines(file: BinaryIO, number: int, at_end: bool) -> list[_Line]:
-    """Up to a block of whole lines; a last one without its newline is left for later unless `at_end`."""
+def _lines(file: BinaryIO, place: _Place, at_end: bool) -> tuple[list[_Line], _Place]:
+    """Up to a block of lines, and where the next begin; an unfinished last one is left for later unless `at_end`.
+
+    Of a line that is too large, only the start is given, which is too large as well.
+    """
+    at, number, in_large_line = place
+    file.seek(at)
     lines: list[_Line] = []
-    while len(lines) < _LINES_AT_ONCE:
-        start = file.tell()
-        line = file.readline()
-        if not line or (not line.endswith(b"\n") and not at_end):
-            file.seek(start)
+    for _ in range(_LINES_AT_ONCE):
+        piece = file.readline(_LONGEST_READ)
+        ends = piece.endswith(b"\n")
+        is_large = len(piece) == _LONGEST_READ and not ends
+        if not piece or not (ends or is_large or at_end):
             break
-        lines.append(_Line(start, number + len(lines) + 1, line.strip()))
-    return lines
+        if not in_large_line:
+            number += 1
+            lines.append(_Line(at, number, piece if is_large else piece.strip()))
+        in_large_line = is_large or (in_large_line and not ends)
+        at += len(piece)
+    return lines, _Place(at, number, in_large_line)
 
 
 FILE_SOURCE = SourceType(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -108,3 +109,28 @@ def test_output_for_a_terminal_that_knows_ascii_only() -> None:
     done = router("describe", "clevertap", env={"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0
     assert "account_id" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "error"),
+    [
+        (("dead-letters", "show", "1"), 1, "no dead letter has the number 1."),
+        (("send", "/no/such.json"), 2, "cannot read /no/such.json"),
+    ],
+)
+def test_with_json_an_error_stands_on_standard_output_too(
+    invoke: Invoke, config: Path, words: tuple[str, ...], status: int, error: str
+) -> None:
+    arguments = (*words, "-c", config, *(("--input", "shop") if words[0] == "send" else ()))
+    result = invoke(*arguments, "--json")
+    assert result.exit_code == status
+    assert error in json.loads(result.stdout)["error"]
+    assert error in result.stderr
+    assert not invoke(*arguments).stdout
+
+
+def test_with_json_a_wrong_configuration_is_an_error_on_standard_output_too(invoke: Invoke, config: Path) -> None:
+    config.write_text("inputs: 5\n")
+    result = invoke("status", "-c", config, "--json")
+    assert result.exit_code == 2
+    assert "must be a mapping" in json.loads(result.stdout)["error"]

@@ -32,9 +32,34 @@ def test_the_partners_are_asked_on_demand(invoke: Invoke, config: Path) -> None:
     result = invoke("check", "-c", config, "--connect")
     assert result.exit_code == 1
     assert "connection shop_to_partner: the partner is closed" in result.stdout
-    assert "connection shop_to_file: the partner answers" in result.stdout
+    assert "connection shop_to_file: ok\n" in result.stdout  # nothing remote was asked
+    assert result.stdout.endswith("router.yaml: not ready: 2 of 3 connections fail.\n")
     as_json = json.loads(invoke("check", "-c", config, "--connect", "--json").stdout)
     assert as_json["partners"]["shop_to_partner"] == "the partner is closed"
+    assert (as_json["usable"], as_json["ready"]) == (True, False)
+    assert json.loads(invoke("check", "-c", config, "--json").stdout)["ready"] is None
+
+
+def test_a_partner_that_was_asked_and_answers_is_told_apart(
+    invoke: Invoke, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from router_core.components import HttpAnswer
+    from router_core.transport import HttpxTransport
+
+    from . import partner
+
+    async def answer(self: object, *arguments: object, **named: object) -> HttpAnswer:
+        return HttpAnswer(200, {}, b"")
+
+    async def ask(self: partner.PartnerDestination) -> None:
+        await self._context.http.request("GET", "https://partner.example/")
+
+    monkeypatch.setattr(HttpxTransport, "request", answer)
+    monkeypatch.setattr(partner.PartnerDestination, "check", ask)
+    result = invoke("check", "-c", config, "--connect")
+    assert result.exit_code == 0
+    assert "connection shop_to_partner: the partner answers, and the credentials are good\n" in result.stdout
+    assert result.stdout.endswith("router.yaml: usable; 2 inputs, 3 connections.\n")
 
 
 def test_a_destination_that_cannot_be_made_is_the_plugins_fault(

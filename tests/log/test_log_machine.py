@@ -42,6 +42,7 @@ class Lane:
     model: Lease
     partitions: range
     rows: list[StoredBatch] = field(default_factory=list)
+    erased: set[int] = field(default_factory=set)
 
 
 class LogMachine(RuleBasedStateMachine):
@@ -173,8 +174,8 @@ class LogMachine(RuleBasedStateMachine):
             replayed=[letter.record_id for letter, _ in replays if choice.random() < 0.5],
         )
         self.both(it.real.settle(settlement), it.model.settle(settlement))
-        self.ended[name] |= {row.seq for row in it.rows}
-        it.rows = []
+        self.ended[name] |= {row.seq for row in it.rows} | it.erased
+        it.rows, it.erased = [], set()
 
     @rule(name=connections, back=st.integers(0, 12))
     def seek(self, name: str, back: int) -> None:
@@ -189,9 +190,11 @@ class LogMachine(RuleBasedStateMachine):
     def erase(self, user: int) -> None:
         erased, expected = self.run(self.real.erase(user)), self.run(self.model.erase(user))
         assert erased == expected or (self.kept_from > 1 and erased < expected)
-        for lane in (lane for lanes in self.lanes.values() for lane in lanes):
-            # As delivery would have it: what is in a partner's hands goes on, without what was erased.
-            lane.rows = [row for row in lane.rows if row.user != user]
+        for lanes in self.lanes.values():
+            for lane in lanes:
+                # As delivery would have it: what is in a partner's hands goes on, without what was erased.
+                lane.erased |= {row.seq for row in lane.rows if row.user == user}
+                lane.rows = [row for row in lane.rows if row.user != user]
 
     @precondition(lambda self: self.ended["a"])
     @rule(name=st.none() | connections, some=st.none() | st.sets(st.integers(1, 20)))

@@ -85,7 +85,7 @@ def one_of_each() -> list[Any]:
 
 def uploads_until_refused(client: Any, upload: Any) -> tuple[int, Any]:
     """How many times the batch was taken, and the exception of the time that it was not."""
-    for accepted in range(200):
+    for accepted in range(500):
         try:
             client.upload_events(upload)
         except mparticle.rest.ApiException as refused:
@@ -157,7 +157,7 @@ def test_the_python_client_understands_503(
     router: Callable[..., Daemon], tmp_path: Path, python_client: Callable[..., Any]
 ) -> None:
     config = to_file(tmp_path / "no" / "archive")
-    daemon = router({**config, "log": {"max_bytes": "256KiB"}})  # nothing leaves it: the archive has no folder
+    daemon = router({**config, "log": {"max_bytes": "1MiB"}})  # nothing leaves it: the archive has no folder
     client = python_client(daemon)
     accepted, full = uploads_until_refused(client, batch_of("py-503", app_event("Fill", text="x" * 4000)))
     assert full.status == 503

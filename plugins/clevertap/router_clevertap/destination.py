@@ -29,6 +29,7 @@ from router_core.outcomes import Outcome
 from router_core.records import Record
 
 _UPLOAD_SECONDS: Final = 25.0
+_DELIVER_SECONDS: Final = 60.0  # for all uploads of one `deliver`
 # A restricted name is refused (code 513, recorded answer), so this stores nothing even where dry runs are unknown.
 _PROBE: Final = {"type": "event", "identity": "router-check", "evtName": "App Launched", "evtData": {}}
 
@@ -50,13 +51,17 @@ class ClevertapDestination(Destination):
     async def deliver(self, records: Sequence[Record]) -> Sequence[Outcome]:
         """Upload the records; see `Destination.deliver`.
 
-        If a later upload of the same call fails as a whole, what the earlier ones settled is reported and the rest is
-        left to be retried.
+        If a later upload of the same call fails as a whole, or could be cut off by the call's time limit, what the
+        earlier ones settled is reported and the rest is left to be retried.
         """
+        last_start = self._context.clock.monotonic() + _DELIVER_SECONDS - _UPLOAD_SECONDS
         plan = plan_of(records, self._mapper, self._settings.records_per_call)
         self._count(plan)
         sent: dict[str, Outcome] = {}
         for number, call in enumerate(plan.calls):
+            if number > 0 and self._context.clock.monotonic() > last_start:  # cut off, the outcomes would be lost
+                plan.drop_unfinished(number, sent)
+                break
             try:
                 merge(sent, await self._upload(call))
             except DeliveryError:
@@ -120,7 +125,9 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
 
 def _limits(settings: ClevertapConfiguration) -> Limits:
     return Limits(
-        records=settings.records_per_call, calls_in_flight=settings.calls_in_flight, timeout=timedelta(seconds=60)
+        records=settings.records_per_call,
+        calls_in_flight=settings.calls_in_flight,
+        timeout=timedelta(seconds=_DELIVER_SECONDS),
     )
 
 

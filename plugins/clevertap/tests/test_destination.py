@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from router_core.components import HttpAnswer
 from router_core.errors import CallRefused, InvalidCredentials, Throttled, Unavailable
 from router_core.events import EventType, Platform, UserIdentity
 from router_core.records import Record
+from router_core.testing import FakeClock
 
 Make = Callable[..., Record]
 Context = Callable[..., Any]
@@ -235,6 +237,25 @@ async def test_a_fault_of_a_later_call_leaves_its_records_open(
     records = [refund(record, "1.0", 2), refund(record, "1.1", 2), record(data={"event_name": "A"}, id="1.2")]
     outcomes = await ClevertapDestination(context(http, records_per_call=3)).deliver(records)
     assert ends(outcomes) == {"1.0": ("delivered", "")}
+
+
+async def test_what_the_time_limit_would_cut_off_is_left_for_the_next_call(
+    context: Context, record: Make, script: Any, answer: Answer
+) -> None:
+    clock = FakeClock()
+
+    class Slow(script):  # type: ignore[misc]  # a fixture is no type
+        async def request(self, *words: Any, **values: Any) -> HttpAnswer:
+            clock.advance(20)
+            answered: HttpAnswer = await super().request(*words, **values)
+            return answered
+
+    http = Slow(*[success(answer, 2)] * 4)
+    made = replace(context(http, records_per_call=2), clock=clock)
+    records = [refund(record, "1.0", 2), record(data={"event_name": "A"}, id="1.1"), refund(record, "1.2", 3)]
+    assert ends(await ClevertapDestination(made).deliver(records)) == dict.fromkeys(("1.0", "1.1"), ("delivered", ""))
+    assert len(http.requests) == 2
+    assert clock.monotonic() + 25 > CLEVERTAP.limits_of(made.settings).timeout.total_seconds()
 
 
 async def test_a_record_larger_than_a_call_is_delivered_only_as_a_whole(
