@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import msgspec
@@ -29,7 +30,7 @@ def report(role: Role, *, full: bool = False, connection: ConnectionStatus | Non
     return Report(
         role=role,
         pid=17,
-        at=0.0,
+        at=time.time(),
         samples=[Sample("log_bytes", {}, 5.0)],
         log=LogStats(head=3, bytes=100, full=full, damaged=0, connections={"shop_to_a": stats}),
         connections={} if connection is None else {"shop_to_a": connection},
