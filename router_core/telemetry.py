@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Literal
 
 import msgspec
 from opentelemetry import metrics
@@ -151,21 +151,39 @@ class Telemetry:
         return cell.value if cell is not None else 0
 
     def instrument(self, meter: metrics.Meter) -> None:
-        """Let OpenTelemetry read the counters and gauges; without an SDK this does nothing, at no cost.
+        """Let OpenTelemetry read the values; without an SDK this does nothing, at no cost.
 
-        Histograms have no observable form in OpenTelemetry; they are in `GET /metrics`.
+        OpenTelemetry knows no histogram that is read from outside: a duration is exported as two counters,
+        `router.<name>.count` and `router.<name>.sum` in seconds. The buckets are in `GET /metrics`.
         """
         for name, metric in METRICS.items():
             if metric.kind == "histogram":
+                for part in ("count", "sum"):
+                    meter.create_observable_counter(
+                        f"router.{name}.{part}",
+                        callbacks=[self._duration_observer(name, part)],
+                        description=metric.help,
+                    )
                 continue
             make = meter.create_observable_counter if metric.kind == "counter" else meter.create_observable_gauge
             make(f"router.{name}", callbacks=[self._observer(name)], description=metric.help)
 
-    def _observer(self, name: str) -> Any:
+    def _observer(self, name: str) -> Callable[[metrics.CallbackOptions], Iterable[metrics.Observation]]:
         def observe(_: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
             for (metric, labels), cell in list(self._values.items()):
                 if metric == name:
                     yield metrics.Observation(cell.value, dict(labels))
+
+        return observe
+
+    def _duration_observer(
+        self, name: str, part: str
+    ) -> Callable[[metrics.CallbackOptions], Iterable[metrics.Observation]]:
+        def observe(_: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+            for (metric, labels), histogram in list(self._histograms.items()):
+                if metric == name:
+                    value = sum(histogram.counts) if part == "count" else histogram.sum
+                    yield metrics.Observation(value, dict(labels))
 
         return observe
 

@@ -1,4 +1,4 @@
-"""The engine's two helpers that run beside the event loop: group commit, and the memory of request keys."""
+"""The engine's two parts that run beside the event loop: group commit, and the memory of request keys."""
 
 from __future__ import annotations
 

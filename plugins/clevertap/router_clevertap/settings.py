@@ -65,7 +65,9 @@ class ClevertapConfiguration(ConfigurationSettings):
         None, title="Account Token", help="CleverTap's Project Token. Only kits in apps use it, never the server."
     )
     region: Annotated[str, AfterValidator(region_from_text)] = setting(
-        "", title="Region", help="Region of the account, the first part of the dashboard's address. Empty: Europe.",
+        "", title="Region",
+        help="Region of the account, the first part of the dashboard's address: eu1, in1, sg1, us1, aps3, mec1, sk1. "
+        "Empty: Europe.",
         example="in1",
     )  # fmt: skip
     base_url: Annotated[str | None, AfterValidator(_base_url)] = setting(
