@@ -128,7 +128,7 @@ def test_every_name_in_the_source_is_described() -> None:
     assert used - set(METRICS) == set()
 
 
-def test_opentelemetry_reads_counters_and_gauges() -> None:
+def test_opentelemetry_reads_counters_gauges_and_durations() -> None:
     reader = InMemoryMetricReader()
     provider = MeterProvider(metric_readers=[reader])
     telemetry = Telemetry()
@@ -146,4 +146,9 @@ def test_opentelemetry_reads_counters_and_gauges() -> None:
         for metric in scope.metrics
     }  # fmt: skip
     provider.shutdown()
-    assert found == {"router.calls": [({"connection": "c", "result": "ok"}, 3)], "router.log_bytes": [({}, 10)]}
+    assert found == {
+        "router.calls": [({"connection": "c", "result": "ok"}, 3)],
+        "router.log_bytes": [({}, 10)],
+        "router.call_seconds.count": [({"connection": "c"}, 1)],
+        "router.call_seconds.sum": [({"connection": "c"}, 0.2)],
+    }
