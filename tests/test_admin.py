@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,7 +17,7 @@ def overview(*, full: bool = False, state: str = "ok", last_error: str = "") -> 
     made = Overview({"shop_to_a": ("shop", "a")})
     made.take(
         Report(
-            role="router", pid=17, at=time.time(), samples=[Sample("log_bytes", {}, 5.0)],
+            role="router", pid=17, at=9e9, samples=[Sample("log_bytes", {}, 5.0)],
             log=LogStats(head=3, bytes=100, full=full, damaged=0, connections={
                 "shop_to_a": ConnectionStats(depth=7, oldest_ms=None, held=2, letters=1),
             }),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import Any
 
 import msgspec
@@ -30,7 +29,7 @@ def report(role: Role, *, full: bool = False, connection: ConnectionStatus | Non
     return Report(
         role=role,
         pid=17,
-        at=time.time(),
+        at=9e9,
         samples=[Sample("log_bytes", {}, 5.0)],
         log=LogStats(head=3, bytes=100, full=full, damaged=0, connections={"shop_to_a": stats}),
         connections={} if connection is None else {"shop_to_a": connection},
@@ -136,3 +135,8 @@ async def test_the_rate_is_that_since_the_oldest_report_kept(monkeypatch: pytest
         rates.append(made.rates["shop_to_a"])
     assert rates[:15] == [0.0] + [pytest.approx(50.0)] * 14
     assert rates[-1] == 0.0
+
+
+def test_a_worker_that_has_not_reported_for_long_counts_as_not_running() -> None:
+    silent = msgspec.structs.replace(report("router"), at=0.0)
+    assert overview(silent).checks()["router"] == (False, "not running")
