@@ -153,8 +153,8 @@ class LogSettings(Section):
         ge=timedelta(0),
     )  # fmt: skip
     segment_bytes: Size = setting(
-        64 * 2**20, title="Segment size", help="Room is given back in pieces of this size; 64KiB at least.",
-        example="64MiB", ge=64 * 2**10,
+        16 * 2**20, title="Segment size", help="Room is given back in pieces of this size; 64KiB at least.",
+        example="16MiB", ge=64 * 2**10,
     )  # fmt: skip
 
 

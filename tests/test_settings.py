@@ -70,7 +70,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     assert (router.listen.host, router.listen.port, router.admin.port) == ("127.0.0.1", 8080, 8081)
     assert (router.log.engine, router.log.path, router.log.max_bytes) == ("embedded", Path("data"), 10 * 2**30)
     assert (router.log.retention, router.log.deduplicate_for) == (timedelta(hours=24), timedelta(hours=24))
-    assert router.log.segment_bytes == 64 * 2**20
+    assert router.log.segment_bytes == 16 * 2**20
     assert router.delivery.linger == timedelta(milliseconds=200)
     assert router.delivery.give_up_after == timedelta(hours=72)
     assert router.delivery.back_off_maximum == timedelta(seconds=300)

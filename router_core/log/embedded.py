@@ -62,7 +62,7 @@ class EmbeddedLog(EventLog):
         max_bytes: int = 10 * 1024**3,
         retention: float = 86_400.0,
         deduplicate_for: float = 86_400.0,
-        segment_bytes: int = 64 * 1024 * 1024,
+        segment_bytes: int = 16 * 1024 * 1024,
         now: Callable[[], float] = time.time,
         free_bytes: Callable[[Path], int] | None = None,
         reserve_bytes: int = RESERVE_BYTES,
