@@ -8,6 +8,7 @@ of it has an outcome; until then a crash brings all of it back, which is the onl
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ from router_core.records import Record
 _LOOK_FOR_REPLAYS_EVERY = 1.0
 _REPLAY_AGAIN_AFTER = 30.0
 _ADVANCE_IDLE_AFTER = 2.0
+_SETTLE_CUT_OFF_WITHIN = 2.0
+"""Seconds for writing down a group that a stop has cut off in the middle."""
 _ALL_BUT_FULL = 0.9
 _DELIVERED, _SKIPPED = Disposition.DELIVERED, Disposition.SKIPPED  # looked up for every record
 
@@ -72,7 +75,7 @@ class Lane:
         """Begin again from what is settled."""
         self._lease: Lease = self._connection.log.lease(self._connection.name, self._partitions)
         self._hold = HoldLane(self._connection.hold_limits)
-        self._cut_off = False
+        self._settle_until = math.inf
         self.busy = False
         """Whether a call or its settlement is under way, so that a stop should wait for it."""
 
@@ -188,7 +191,8 @@ class Lane:
         except (Stopping, asyncio.CancelledError) as error:
             if not (called and self.stopping):
                 raise
-            self._cut_off = isinstance(error, asyncio.CancelledError)
+            if isinstance(error, asyncio.CancelledError):
+                self._settle_until = self._clock.monotonic() + _SETTLE_CUT_OFF_WITHIN
             # Part of the group is at the partner: settle that, and hold the rest for the next start.
         if len(group.records) > size:
             group.outcomes += _held_back(group.records, group.outcomes, "behind", "waits for an earlier call")
@@ -326,8 +330,8 @@ class Lane:
             except LogFull as error:
                 # The partner has the records; only our note of it waits for room.
                 self._connection.note_error(f"cannot write down what was delivered: {error}")
-                if self._cut_off:
-                    raise Stopping from None  # the stop has waited long enough; the next start delivers it again
+                if self._clock.monotonic() > self._settle_until:
+                    raise Stopping from None  # nobody will cut us off again; the next start delivers it once more
                 await self._clock.sleep(1.0)
             else:
                 self._settled_at = self._clock.monotonic()
