@@ -48,17 +48,17 @@ async def test_appends_stop_before_the_reserve_and_resume_by_themselves(tmp_path
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 3 MiB."""
-    if os.environ.get("CI") == "true":
-        pytest.skip("CI must not mount")
-    if os.geteuid() != 0:
+    in_ci = os.environ.get("CI") == "true"  # there it must work; system tests mount too
+    if os.geteuid() != 0 and not in_ci:
         pytest.skip("mounting a tmpfs needs root")
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True, check=False
     )
-    if mounted.returncode != 0:
+    if mounted.returncode != 0 and not in_ci:
         pytest.skip(f"no tmpfs: {mounted.stderr.decode().strip()}")
+    assert mounted.returncode == 0, mounted.stderr.decode()
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
