@@ -31,7 +31,9 @@ ALL = range(PARTITIONS)
 CUTS = ([range(64)], [range(32), range(32, 64)], [range(1), range(1, 33), range(33, 64)])
 connections = st.sampled_from(sorted(INPUTS))
 users = st.sampled_from([0, 1, 2, 31, 33, 63, 64 + 33])
-batches = st.lists(st.tuples(users, st.integers(1, 4), st.sampled_from([0, 9_000]), st.integers(0, 12)), max_size=4)
+batches = st.lists(
+    st.tuples(users, st.integers(1, 4), st.sampled_from([0, 9_000]), st.integers(0, 12)), min_size=1, max_size=6
+)
 
 
 @dataclass
@@ -75,31 +77,28 @@ class LogMachine(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self._open(self.folder / "data")
+        self._open(self.folder / "data", 0)
 
-    def _open(self, folder: Path) -> None:
+    def _open(self, folder: Path, cut: int) -> None:
         self.real = EmbeddedLog(folder, segment_bytes=64 * 1024, now=self.clock)
         for log in (self.real, self.model):
             self.run(log.open(["shop"], INPUTS))
         for name in INPUTS:
-            self._cut(name, 0)
+            self._cut(name, cut)
 
     def _cut(self, name: str, cut: int) -> None:
         self.lanes[name] = [Lane(self.real.lease(name, p), self.model.lease(name, p), p) for p in CUTS[cut]]
 
-    @rule()
-    def restart(self) -> None:
-        self.run(self.real.close())
-        self._open(self.real._folder)
-
-    @rule()
-    def crash(self) -> None:
-        dead = self.real
-        image = self.folder / f"image{next(self.images)}"
-        self.run(crash_image(dead, dead._folder, image))
+    @rule(kill=st.booleans(), cut=st.integers(0, len(CUTS) - 1))
+    def start_again(self, kill: bool, cut: int) -> None:
+        dead, folder = self.real, self.real._folder
+        if kill:
+            folder = self.folder / f"image{next(self.images)}"
+            self.run(crash_image(dead, dead._folder, folder))
         self.run(dead.close())
-        shutil.rmtree(dead._folder)
-        self._open(image)
+        if kill:
+            shutil.rmtree(dead._folder)
+        self._open(folder, cut)
 
     def teardown(self) -> None:
         if hasattr(self, "real"):
@@ -177,6 +176,14 @@ class LogMachine(RuleBasedStateMachine):
         self.ended[name] |= {row.seq for row in it.rows} | it.erased
         it.rows, it.erased = [], set()
 
+    @rule(
+        name=connections, lane=st.integers(0, 2), records=st.integers(1, 12), choice=st.randoms(use_true_random=False)
+    )
+    def deliver(self, name: str, lane: int, records: int, choice: Any) -> None:
+        """What lanes do all the time; apart, the two calls meet too seldom."""
+        self.read(name, lane, records, oversize=True)
+        self.settle(name, lane, choice)
+
     @rule(name=connections, back=st.integers(0, 12))
     def seek(self, name: str, back: int) -> None:
         seq = max(len(self.accepted) - back, self.kept_from - 1)
@@ -196,12 +203,12 @@ class LogMachine(RuleBasedStateMachine):
                 lane.erased |= {row.seq for row in lane.rows if row.user == user}
                 lane.rows = [row for row in lane.rows if row.user != user]
 
-    @precondition(lambda self: self.ended["a"])
+    @precondition(lambda self: self.ended["a"] or self.ended["b"])
     @rule(name=st.none() | connections, some=st.none() | st.sets(st.integers(1, 20)))
     def replay_letters(self, name: str | None, some: set[int] | None) -> None:
         self.both(self.real.replay_letters(some, name), self.model.replay_letters(some, name))
 
-    @precondition(lambda self: self.ended["a"])
+    @precondition(lambda self: self.ended["a"] or self.ended["b"])
     @rule(name=st.none() | connections, some=st.sets(st.integers(1, 20)))
     def drop_letters(self, name: str | None, some: set[int]) -> None:
         self.both(self.real.drop_letters(some, name), self.model.drop_letters(some, name))
@@ -234,7 +241,9 @@ class LogMachine(RuleBasedStateMachine):
         for name in INPUTS:
             ours, theirs = real.connections[name], model.connections[name]
             assert (ours.held, ours.letters) == (theirs.held, theirs.letters)
-            assert ours.depth == theirs.depth
+            # A cut-off read counts foreign rows behind its last own one as waiting in one engine, not in the other.
+            assert ours.depth >= theirs.depth
+            assert (ours.depth == ours.held) == (theirs.depth == theirs.held)
             assert (ours.oldest_ms is None) == (theirs.oldest_ms is None)
 
 
@@ -254,5 +263,5 @@ async def _waiting(log: EventLog, name: str) -> list[StoredBatch]:
 
 TestLogMachine = LogMachine.TestCase
 TestLogMachine.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
