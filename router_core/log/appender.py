@@ -146,8 +146,11 @@ class Appender:
             with suppress(sqlite3.Error, OSError):  # tried again in a second; appends say by themselves when they fail
                 await self._seen.flush()
                 self.delete_settled(self._retention)
-                if self._lacks_room() and not self._commits.busy:
-                    self._make_room()
+                if not self._commits.busy:
+                    if self.writer.first in self._segments.damaged():
+                        self.rotate()  # somebody who reads it has found that out
+                    if self._lacks_room():
+                        self._make_room()
                 self.full = self._lacks_room()
                 self._room.keep_reserve()
 
@@ -171,6 +174,8 @@ class Appender:
         needed_after = self._needed_after()
         deleted = False
         for first, following in pairwise(list(self._segments.firsts)):
+            if first == self.writer.first:  # its follower is only just being made
+                break
             if following - 1 > needed_after or not self.writer.sealed_before(first, retention):
                 break
             self._segments.delete(first)

@@ -189,7 +189,7 @@ class EmbeddedLog(EventLog):
         if self._appender is not None:
             return  # it keeps the head; the file itself may be ahead of what is durable
         now = time.monotonic()
-        if now - self._refreshed > _REFRESH_EVERY:  # two changes in one tick of the folder's clock look like one
+        if now - self._refreshed > _REFRESH_EVERY:  # in case the folder's time of change says nothing here
             self._refreshed = now
             self._segments.refresh()
         else:

@@ -35,10 +35,13 @@ def erase(folder: Path, quarantine: Path, user: int, durable: tuple[int, int] | 
             size = None
             if durable is not None and name.first >= durable[0]:
                 size = durable[1] if name.first == durable[0] else 0
-            with suppress(FileNotFoundError):  # all were done with it
-                rows, incomplete = _erase_in(path, user, size, path.parent == quarantine or name.first < newest)
-                erased += rows
-                doubtful += [str(path)] * incomplete
+            sealed = path.parent == quarantine or name.first < newest
+            for place in (path, quarantine / path.name):
+                with suppress(FileNotFoundError):  # all were done with it, or it was set aside meanwhile
+                    rows, incomplete = _erase_in(place, user, size, sealed)
+                    erased += rows
+                    doubtful += [str(place)] * incomplete
+                    break
         _tell_others(folder)
     except OSError as error:
         raise LogError(f"{path} cannot be written now ({error.strerror}). Erase once more.") from error

@@ -7,6 +7,7 @@ damaged file be set aside without the others. What can be read of a damaged file
 from __future__ import annotations
 
 import os
+import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from router_core.log.segment import PartCache, Segment, SegmentName
 ERASURES: Final = "erasures"
 """A file beside the segments that grows by a byte with each erasure, so that others forget what they have in memory."""
 _MOST_OPEN: Final = 32
+_TICK_NS: Final = 50_000_000
+"""More than the clock of any file system takes for a step."""
 
 
 class Segments:
@@ -48,8 +51,11 @@ class Segments:
 
     def refresh(self) -> None:
         """Look at the folder again."""
+        self._listed = None
         with suppress(FileNotFoundError):
-            self._listed = os.stat(self.folder).st_mtime_ns
+            changed = os.stat(self.folder).st_mtime_ns
+            if time.time_ns() - changed > _TICK_NS:  # else the next change may have the same time
+                self._listed = changed
         self._paths = {name.first: path for path in self.folder.glob("*.log") if (name := SegmentName.of(path))}
         self._firsts = sorted(self._paths)
         for first in [first for first in self._open if first not in self._paths]:
