@@ -76,6 +76,14 @@ class Breaker:
             self._set(BreakerState.OPEN)
         return wait
 
+    def asked_to_wait(self, reason: str, seconds: float) -> None:
+        """The partner asked another connection of the same account for a pause."""
+        if self.state is BreakerState.PAUSED:
+            return
+        self._note(reason)
+        self._until = self._asked_until = max(self._until, self._clock.monotonic() + seconds)
+        self._set(BreakerState.OPEN)
+
     def paused(self, reason: str) -> None:
         """The partner refuses our credentials: keep the data and wait for `resume`."""
         self._note(reason)

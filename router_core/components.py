@@ -8,7 +8,7 @@ one event loop. Nothing here is module-level state: two connections never share 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticUndefined
 
 from router_core.events import DeviceIdentity, EventType, Platform, UserIdentity
+from router_core.http import LARGEST_BODY, Handler
 from router_core.outcomes import Outcome
 from router_core.records import Record
 
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 
 CONTRACT: Final = 1
 """The plugin contract that this core speaks; a component type made for another number is refused."""
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-AsgiApp = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
@@ -279,12 +276,14 @@ class Accepted:
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """One path of core's listener, served by an ASGI callable."""
+    """One path of core's listener. Broken HTTP, 408, 413 and 415 are answered before `handle` is called."""
 
     path: str
     """Exact path, or a prefix when `prefix` is true."""
-    app: AsgiApp
+    handle: Handler
     prefix: bool = False
+    largest_body: int = LARGEST_BODY
+    """Bytes, before and after inflation."""
 
 
 class Source(ABC):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from opentelemetry import propagate, trace
 
+from router_core.account import Account
 from router_core.breaker import Breaker, BreakerState
 from router_core.components import Clock, Destination, Limits
 from router_core.errors import InvalidCredentials, Throttled, Unavailable
@@ -59,7 +60,7 @@ class Connection:
         destination: Destination,
         pipeline: Pipeline,
         limits: Limits,
-        account: asyncio.Semaphore,
+        account: Account,
         log: EventLog,
         clock: Clock,
         telemetry: Telemetry,
@@ -80,7 +81,8 @@ class Connection:
         self.backoff = Backoff(policy.back_off_initial, policy.back_off_maximum)
         self.breaker = Breaker(self.backoff, clock, policy.back_off_maximum)
         self.account = account
-        """The calls in flight that all connections of one output share; hold one around `call`."""
+        """Shared by all connections of one output; hold a slot of it around `call`."""
+        account.join(self.breaker)
         self._telemetry = telemetry
         self._logger = logger
         self._report = report
@@ -125,6 +127,8 @@ class Connection:
     def call_failed(self, reason: str, retry_after: float | None) -> float:
         """Note a failed call; returns the seconds to wait before the next."""
         wait = self.breaker.failed(reason, retry_after)
+        if retry_after is not None:
+            self.account.asked_to_wait(self.breaker, reason, wait)
         self._logger.warning("call_failed", connection=self.name, reason=reason, wait_seconds=round(wait, 3))
         return wait
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from opentelemetry import metrics
 
+from router_core.account import Account
 from router_core.clock import SystemClock
 from router_core.components import (
     Destination,
@@ -32,8 +33,6 @@ from router_core.telemetry import Telemetry
 from router_core.transport import HttpxTransport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from router_core.configuration import Configuration, ConfiguredConnection, ConfiguredTransform
 
 
@@ -47,7 +46,7 @@ class Deliverer:
         self._state = state
         self._telemetry = telemetry
         self._logger = logger(part="deliver")
-        self._accounts: dict[str, asyncio.Semaphore] = {}
+        self._accounts: dict[str, Account] = {}
         self._transports: dict[str, HttpxTransport] = {}
         self._transforms: list[Transform] = []
         self._connections: dict[str, Connection] = {}
@@ -66,7 +65,9 @@ class Deliverer:
     async def _connect(self, configured: ConfiguredConnection) -> Connection:
         output = configured.output
         limits = output.type.limits_of(output.settings)
-        account = self._accounts.setdefault(output.name, asyncio.Semaphore(limits.calls_in_flight))
+        if output.name not in self._accounts:
+            allowed = partial(self._telemetry.gauge, "account_calls_allowed", output=output.name)
+            self._accounts[output.name] = Account(limits.calls_in_flight, allowed)
         transforms = [
             (item.name, create_transform(configured, item, state=self._state, telemetry=self._telemetry))
             for item in configured.transforms
@@ -85,7 +86,7 @@ class Deliverer:
                 Selection(output.type, configured.settings, configured.input.platform),
             ),
             limits=limits,
-            account=account,
+            account=self._accounts[output.name],
             log=self._log,
             clock=SystemClock(),
             telemetry=self._telemetry,
@@ -224,15 +225,11 @@ def create_destination(
     configured: ConfiguredConnection,
     *,
     http: HttpTransport,
-    account: asyncio.Semaphore,
+    account: Account,
     state: StateFile,
     telemetry: Telemetry,
 ) -> Destination:
     """The destination of a connection, not opened yet."""
-
-    def slot() -> AbstractAsyncContextManager[None]:
-        return _slot(account)
-
     kind: DestinationType = configured.output.type
     return kind.create(
         DestinationContext(
@@ -246,12 +243,6 @@ def create_destination(
             output=configured.output.name,
             connection_settings=configured.settings,
             http=http,
-            account_slot=slot,
+            account_slot=account.call,
         )
     )
-
-
-@asynccontextmanager
-async def _slot(account: asyncio.Semaphore) -> AsyncIterator[None]:
-    async with account:
-        yield

@@ -230,7 +230,7 @@ class Lane:
         outcomes: list[Outcome] = []
 
         async def call(part: Sequence[Record]) -> None:
-            async with connection.account:
+            async with connection.account.call():
                 if self.stopping or connection.breaker.shut:
                     raise NotNow("another call has failed meanwhile")
                 outcomes.extend(self._exactly_once(part, await connection.call(part)))

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 from opentelemetry import metrics
 
 from router_core.clock import SystemClock
-from router_core.components import Route, Source, SourceContext, SourceInput
+from router_core.components import Source, SourceContext, SourceInput
 from router_core.errors import LogFull
+from router_core.httpserver import HttpServer
 from router_core.intake import CoreIntake
 from router_core.isolation import fault_of
-from router_core.listener import Listener, Server
+from router_core.listener import Listener
 from router_core.log.port import EventLog
 from router_core.logs import logger
 from router_core.store import StateFile
-from router_core.telemetry import Telemetry
+from router_core.telemetry import Cell, Histogram, Telemetry
 
 if TYPE_CHECKING:
     from router_core.configuration import Configuration, ConfiguredInput
@@ -37,7 +38,8 @@ class Ingest:
             for name in sorted({item.type.name for item in configuration.inputs.values()})
         }
         self._tasks: list[asyncio.Task[None]] = []
-        self._server: Server | None = None
+        self._server: HttpServer | None = None
+        self._answers: dict[tuple[str, int], tuple[Cell, Histogram | None]] = {}
 
     def _create(self, configuration: Configuration, source_type: str, state: StateFile) -> Source:
         inputs = [item for item in configuration.inputs.values() if item.type.name == source_type]
@@ -59,12 +61,24 @@ class Ingest:
             await self._log.append([])  # opens the log's files now, not at the first request
         except LogFull as error:  # a full disk is no reason not to start: senders get a 503 until there is room
             self._logger.error("log_full", reason=str(error))
-        routes: list[Route] = []
-        for source in self._sources.values():
-            routes += source.routes(self._intake)
-        self._server = Server(Listener(routes))
-        self._serving = asyncio.create_task(self._server.serve(list(sockets)))
+        routes = [(name, route) for name, source in self._sources.items() for route in source.routes(self._intake)]
+        self._server = HttpServer(Listener(routes), self._observe)
+        for listening in sockets:
+            await self._server.start(listening)
         self._tasks = [asyncio.create_task(self._run(name, source)) for name, source in self._sources.items()]
+
+    def _observe(self, source: str, status: int, seconds: float) -> None:
+        """Count an answer of the HTTP server."""
+        known = self._answers.get((source, status))
+        if known is None:
+            known = self._answers[source, status] = (
+                self._telemetry.cell("requests", source=source, status=str(status) if status else "disconnected"),
+                self._telemetry.histogram("acknowledge_seconds", source=source) if status == 202 else None,
+            )
+        count, histogram = known
+        count.value += 1
+        if histogram is not None:
+            histogram.add(seconds)
 
     async def _run(self, name: str, source: Source) -> None:
         """Run a source; one that fails is started again, and does not take the others with it."""
@@ -80,10 +94,7 @@ class Ingest:
     async def stop(self, within: float) -> None:
         """Answer what is under way, take nothing new."""
         if self._server is not None:
-            self._server.should_exit = True
-            done, _ = await asyncio.wait([self._serving], timeout=within)
-            if not done:
-                self._server.force_exit = True
+            await self._server.stop(within)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,54 +1,86 @@
-"""Core's one listener: hands each request to the source whose path it is."""
+"""Core's one listener: which source answers a path, and the port."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+from urllib.parse import unquote
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
 
-from router_core.components import AsgiApp, Route, Scope
+from router_core.components import Route
 from router_core.errors import ConfigurationError, Problem, RouterError
-from router_core.http import BadRequest, Receive, Send, respond_error
+from router_core.http import BadRequest, Request, Response
 
-_KEEP_ALIVE = 75
-_REQUEST_WITHIN = 40.0
-"""Seconds for a whole request to arrive; a source that reads slow bodies itself answers before."""
-_BACKLOG = 2048
+_BACKLOG: Final = 2048
+
+
+class Found(NamedTuple):
+    """Who answers a request."""
+
+    route: Route
+    owner: str
+    """The source that the route is of; `unknown` if nobody's."""
+
+
+class Target(NamedTuple):
+    """A request's target, taken apart."""
+
+    found: Found
+    path: str
+    query: str
 
 
 class Listener:
-    """A plain ASGI callable; exact paths first, then the longest prefix."""
+    """Exact paths first, then the longest prefix."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
-        self._exact: dict[str, AsgiApp] = {}
-        self._prefixes: list[tuple[str, AsgiApp]] = []
-        for route in routes:
+    def __init__(self, routes: Iterable[tuple[str, Route]]) -> None:
+        """Pairs of a source's name and a route of it. Raises `ConfigurationError` if two want one path."""
+        self._exact: dict[str, Found] = {}
+        self._prefixes: list[Found] = []
+        for owner, route in routes:
             if route.prefix:
-                self._prefixes.append((route.path, route.app))
+                self._prefixes.append(Found(route, owner))
             elif route.path in self._exact:
                 raise ConfigurationError(
                     [Problem(where="plugins", path="", what=f"two sources serve the path {route.path}.")]
                 )
             else:
-                self._exact[route.path] = route.app
-        self._prefixes.sort(key=lambda entry: -len(entry[0]))
+                self._exact[route.path] = Found(route, owner)
+        self._prefixes.sort(key=lambda found: -len(found.route.path))
+        self._targets = {
+            path.encode(): Target(found, path, "") for path, found in self._exact.items() if "%" not in path
+        }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        path: str = scope["path"]
-        app = self._exact.get(path)
-        if app is None:
-            app = next((app for prefix, app in self._prefixes if path.startswith(prefix)), _not_found)
-        await app(scope, receive, send)
+    def target(self, url: bytes) -> Target:
+        """Who answers a request line's target. Raises `BadRequest` 400 if it is none."""
+        known = self._targets.get(url)
+        return known if known is not None else self._taken_apart(url)
+
+    def _taken_apart(self, url: bytes) -> Target:
+        try:
+            parts = httptools.parse_url(url)
+            path = unquote((parts.path or b"").decode("ascii"), errors="strict")
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+            raise BadRequest(400, "BAD_REQUEST", "The request's path is not a valid URL.") from None
+        return Target(self.find(path), path, (parts.query or b"").decode("ascii", "replace"))
+
+    def find(self, path: str) -> Found:
+        """Who answers a path; somebody always does, if only with a 404."""
+        found = self._exact.get(path)
+        if found is None:
+            found = next((found for found in self._prefixes if path.startswith(found.route.path)), _NOBODY)
+        return found
 
 
-async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    await respond_error(send, BadRequest(404, "NOT_FOUND", "No input listens on this path."))
+async def _not_found(request: Request) -> Response:
+    raise BadRequest(404, "NOT_FOUND", "No input listens on this path.")
+
+
+_NOBODY: Final = Found(Route(path="", handle=_not_found, prefix=True), "unknown")
+NOWHERE: Final = Target(_NOBODY, "", "")
+"""Of a request that did not get as far as its path."""
 
 
 def bind(host: str, port: int, setting: str) -> socket.socket:
@@ -68,60 +100,3 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
     listening.setblocking(False)
     listening.set_inheritable(True)
     return listening
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, with the times at which a connection and its request under way began.
-
-    uvicorn itself waits for ever for a head or a body that does not come; `Server` ends such connections.
-    """
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self.began: float | None = self.loop.time()
-        super().connection_made(transport)
-
-    def on_message_begin(self) -> None:
-        self.began = self.loop.time()
-        super().on_message_begin()
-
-    def on_message_complete(self) -> None:
-        self.began = None
-        super().on_message_complete()
-
-
-class Server(uvicorn.Server):
-    """uvicorn without its own signal handlers (the process that it runs in decides when to stop), and impatient."""
-
-    def __init__(self, app: AsgiApp) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                loop="none",
-                http=Protocol,
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=_KEEP_ALIVE,
-            )
-        )
-
-    async def on_tick(self, counter: int) -> bool:
-        """Ten times a second; once in five seconds, end connections whose request does not become whole."""
-        if counter % 50 == 0:
-            oldest = asyncio.get_running_loop().time() - _REQUEST_WITHIN
-            for connection in list(self.server_state.connections):
-                began = getattr(connection, "began", None)
-                transport = getattr(connection, "transport", None)
-                if began is not None and began < oldest and transport is not None:
-                    transport.close()
-        return await super().on_tick(counter)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from router_core import worker
-from router_core.admin import admin_app
+from router_core.admin import admin_routes
 from router_core.errors import RouterError
 from router_core.folder import lock_folder
-from router_core.listener import Server, bind
+from router_core.httpserver import HttpServer
+from router_core.listener import Listener, bind
 from router_core.logs import logger
 from router_core.reports import Overview, Report, Role
 from router_core.worker import CANNOT_START, Parts
@@ -172,16 +173,15 @@ class Supervisor:
             listening = stack.enter_context(bind(settings.listen.host, settings.listen.port, "listen.port"))
             admin_socket = stack.enter_context(bind(settings.admin.host, settings.admin.port, "admin.port"))
             token = settings.admin.token.get_secret_value() if settings.admin.token is not None else None
-            admin = Server(admin_app(self._overview, token))
-            serving = asyncio.create_task(admin.serve([admin_socket]))
+            admin = HttpServer(Listener(("admin", route) for route in admin_routes(self._overview, token)))
+            await admin.start(admin_socket)
             try:
                 if single_process:
                     await self._run_here(listening, admin_socket)
                 else:
                     await self._run_workers(lock, listening, admin_socket)
             finally:
-                admin.should_exit = True
-                await serving
+                await admin.stop(1.0)
         self._logger.info("stopped")
 
     async def _run_workers(self, lock: int, listening: socket.socket, admin: socket.socket) -> None:

@@ -66,6 +66,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "call_seconds": Metric("histogram", "Time of one delivery call.", ("connection",)),
     "delivery_lag_seconds": Metric("histogram", "From acceptance to settlement of a group's oldest.", ("connection",)),
     "altered_values": Metric("counter", "Values changed or left out by a destination.", ("connection", "code")),
+    "account_calls_allowed": Metric("gauge", "Calls at once; fewer while the partner says too many.", ("output",)),
     "connection_depth": Metric("gauge", "Records accepted and not settled.", ("connection",)),
     "connection_age_seconds": Metric("gauge", "Age of the oldest record not settled.", ("connection",)),
     "connection_held": Metric("gauge", "Records held for another try.", ("connection",)),

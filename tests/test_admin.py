@@ -6,8 +6,10 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from router_core.admin import admin_app
+from router_core.admin import admin_routes
 from router_core.connection import ConnectionStatus
+from router_core.http import BadRequest, Request
+from router_core.listener import Listener
 from router_core.log.port import ConnectionStats, LogStats
 from router_core.reports import Overview, Report
 from router_core.telemetry import Sample
@@ -31,9 +33,15 @@ def overview(*, full: bool = False, state: str = "ok", last_error: str = "") -> 
 
 async def get(path: str, *, of: Overview | None = None, token: str | None = None, given: str | None = None,
               method: str = "GET") -> httpx.Response:  # fmt: skip
-    transport = httpx.ASGITransport(app=admin_app(of or overview(), token))
-    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
-        return await client.request(method, path, headers=[] if given is None else [(b"authorization", given.encode())])
+    listener = Listener(("admin", route) for route in admin_routes(of or overview(), token))
+    headers = {} if given is None else {b"authorization": given.encode()}
+    target = listener.target(path.encode())
+    try:
+        answer = await target.found.route.handle(Request(method, target.path, target.query, headers))
+    except BadRequest as error:
+        answer = error.response
+    named = [(name.decode(), value.decode()) for name, value in answer.headers]
+    return httpx.Response(answer.status, headers=named, content=answer.body)
 
 
 @pytest.mark.parametrize("token", [None, "t0ken"])

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from router_core.account import Account
 from router_core.components import Limits
 from router_core.connection import DeliveryPolicy
 from router_core.errors import CallRefused, InvalidCredentials, Throttled, Unavailable
@@ -562,7 +563,7 @@ async def test_the_search_stops_when_another_lane_learns_that_the_partner_wants_
 
 
 async def two_benches(
-    first: ScriptedDestination, second: ScriptedDestination, account: asyncio.Semaphore | None = None
+    first: ScriptedDestination, second: ScriptedDestination, account: Account | None = None
 ) -> tuple[Bench, Bench]:
     """Two connections of one input."""
     one = Bench(first, name="one", account=account)
@@ -590,7 +591,7 @@ async def test_a_connection_that_fails_or_hangs_does_not_delay_another() -> None
 async def test_two_connections_of_one_account_share_its_calls_in_flight() -> None:
     gate = asyncio.Event()
     first, second = ScriptedDestination(gate), ScriptedDestination(gate)
-    one, two = await two_benches(first, second, asyncio.Semaphore(1))
+    one, two = await two_benches(first, second, Account(1))
     await one.append(events(1), user=ANN)
     await asyncio.sleep(10.0)
     assert first.in_flight + second.in_flight == 1
@@ -603,10 +604,30 @@ async def test_two_connections_of_one_account_share_its_calls_in_flight() -> Non
 
 
 @in_virtual_time
+async def test_a_pause_asked_of_one_connection_holds_for_all_of_the_account() -> None:
+    account = Account(2)
+    asked, other = ScriptedDestination(Throttled(retry_after=60.0)), ScriptedDestination()
+    one, two = Bench(asked, name="one", account=account), Bench(other, name="two", account=account)
+    for bench in (one, two):
+        await bench.open()
+        bench.start()
+    await one.append(events(1), user=ANN)
+    await asked.called(1)
+    await two.append(events(1), user=ANN)
+    await asyncio.sleep(50.0)
+    assert (account.allowed, other.calls, two.connection.status().state) == (1, [], "waiting")
+    await one.idle()
+    await two.idle()
+    assert (asked.delivered, other.delivered) == (["1.0"], ["1.0"])
+    await one.kill()
+    await two.kill()
+
+
+@in_virtual_time
 async def test_a_call_that_waited_for_its_account_does_not_begin_after_the_stop() -> None:
     gate = asyncio.Event()
     first, second = ScriptedDestination(gate), ScriptedDestination(gate)
-    one, two = await two_benches(first, second, asyncio.Semaphore(1))
+    one, two = await two_benches(first, second, Account(1))
     await one.append(events(1), user=ANN)
     await asyncio.sleep(1.0)
     waiting, calling = (one, two) if second.in_flight else (two, one)

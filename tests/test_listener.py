@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import orjson
 import pytest
 
-from router_core.components import AsgiApp, Message, Route
+from router_core.components import Route
 from router_core.errors import ConfigurationError, RouterError
-from router_core.http import respond
+from router_core.http import BadRequest, Handler, Request, Response
 from router_core.listener import Listener, bind
 
 
-def saying(text: str) -> AsgiApp:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await respond(send, 200, text.encode())
+def saying(text: str) -> Handler:
+    async def handle(request: Request) -> Response:
+        return Response(200, text.encode())
 
-    return app
+    return handle
 
 
-async def asked(listener: Listener, path: str, kind: str = "http") -> tuple[int, bytes]:
-    sent: list[Message] = []
-
-    async def receive() -> Message:
-        raise AssertionError("nobody reads")
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    await listener({"type": kind, "path": path, "method": "GET", "headers": []}, receive, send)
-    return (sent[0]["status"], sent[1]["body"]) if sent else (0, b"")
+async def asked(listener: Listener, url: str) -> bytes:
+    target = listener.target(url.encode())
+    return (await target.found.route.handle(Request("GET", target.path))).body
 
 
 LISTENER = Listener(
     [
-        Route(path="/v1/", app=saying("short prefix"), prefix=True),
-        Route(path="/v1/long/", app=saying("long prefix"), prefix=True),
-        Route(path="/v1/long/exact", app=saying("exact")),
-        Route(path="/v2/events", app=saying("events")),
+        ("web", Route(path="/v1/", handle=saying("short prefix"), prefix=True)),
+        ("web", Route(path="/v1/long/", handle=saying("long prefix"), prefix=True)),
+        ("web", Route(path="/v1/long/exact", handle=saying("exact"))),
+        ("api", Route(path="/v2/events", handle=saying("events"))),
     ]
 )
 
@@ -55,24 +44,36 @@ LISTENER = Listener(
     ],
 )
 async def test_exact_paths_come_first_then_the_longest_prefix(path: str, text: bytes) -> None:
-    assert await asked(LISTENER, path) == (200, text)
+    assert await asked(LISTENER, path) == text
+    assert await asked(LISTENER, f"{path}?a=b") == text
+    assert await asked(LISTENER, f"http://any.host{path}") == text
 
 
-@pytest.mark.parametrize("path", ["/", "", "/v2/events/", "/v2/Events", "/v2", "/v1"])
-async def test_another_path_is_404_in_the_errors_envelope(path: str) -> None:
-    status, body = await asked(LISTENER, path)
-    assert status == 404
-    assert orjson.loads(body) == {"errors": [{"code": "NOT_FOUND", "message": "No input listens on this path."}]}
+@pytest.mark.parametrize("path", ["/", "/v2/events/", "/v2/Events", "/v2", "/v1", "*"])
+async def test_another_path_is_404(path: str) -> None:
+    assert LISTENER.target(path.encode()).found.owner == "unknown"
+    with pytest.raises(BadRequest) as caught:
+        await asked(LISTENER, path)
+    assert (caught.value.status, caught.value.code) == (404, "NOT_FOUND")
 
 
-async def test_what_is_not_http_is_let_go() -> None:
-    assert await asked(LISTENER, "/v2/events", "lifespan") == (0, b"")
+@pytest.mark.parametrize("url", [b"", b"host:443", b"/caf\xc3\xa9", b"/a b", b"/%ff"])
+def test_what_is_no_path_is_400(url: bytes) -> None:
+    with pytest.raises(BadRequest) as caught:
+        LISTENER.target(url)
+    assert caught.value.status == 400
+
+
+def test_path_and_query_are_taken_apart_and_the_path_decoded() -> None:
+    target = LISTENER.target(b"/v1/caf%C3%A9/%2e?x=%41&y")
+    assert (target.path, target.query, target.found.owner) == ("/v1/café/.", "x=%41&y", "web")
+    assert LISTENER.target(b"/v2/%65vents").found.owner == "api"
 
 
 def test_two_sources_on_one_path_are_refused() -> None:
-    route = Route(path="/v2/events", app=saying("x"))
+    route = Route(path="/v2/events", handle=saying("x"))
     with pytest.raises(ConfigurationError, match="two sources serve the path /v2/events"):
-        Listener([route, route])
+        Listener([("one", route), ("two", route)])
 
 
 def test_a_port_in_use_is_a_sentence_with_the_setting() -> None:

@@ -84,6 +84,7 @@ async def _connect(configuration: Configuration) -> tuple[dict[str, str | None],
     import tempfile
     from pathlib import Path
 
+    from router_core.account import Account
     from router_core.deliverer import create_destination
     from router_core.errors import DeliveryError
     from router_core.isolation import fault_of
@@ -102,7 +103,7 @@ async def _connect(configuration: Configuration) -> tuple[dict[str, str | None],
             noting = _Noting(http)
             try:
                 destination = create_destination(
-                    connection, http=noting, account=asyncio.Semaphore(1), state=state, telemetry=Telemetry()
+                    connection, http=noting, account=Account(1), state=state, telemetry=Telemetry()
                 )
                 try:
                     await destination.check()

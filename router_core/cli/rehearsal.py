@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ import msgspec
 import orjson
 from pydantic import BaseModel
 
+from router_core.account import Account
 from router_core.cli.batches import Upload
 from router_core.components import Destination, HttpAnswer, Transform
 from router_core.deliverer import create_destination, create_transform
@@ -152,7 +152,7 @@ async def _rehearse(
     found.records = sorted(verdicts, key=_place)
     if records:
         destination = create_destination(
-            connection, http=_Nowhere(), account=asyncio.Semaphore(1), state=state, telemetry=telemetry
+            connection, http=_Nowhere(), account=Account(1), state=state, telemetry=telemetry
         )
         parts.append(destination)
         found.requests = list(_previews(destination, records, output.type.limits_of(output.settings).records))

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import binascii
 import hmac
-import time
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -21,17 +20,15 @@ from router_core.components import (
     ConfigurationSettings,
     Intake,
     Route,
-    Scope,
     Source,
     SourceContext,
     SourceInput,
     SourceType,
 )
 from router_core.errors import InvalidBatch, LogError
-from router_core.http import BadRequest, Disconnected, Receive, Send, read_body, respond, respond_error
+from router_core.http import BadRequest, Request, Response
 from router_core.intake import KEPT_HEADERS
 from router_core.sources.rate import TokenBucket
-from router_core.telemetry import Telemetry
 
 LARGEST_REQUEST: Final = 256 * 1024
 MOST_BATCHES: Final = 100
@@ -44,9 +41,6 @@ class EventsApi(Source):
 
     def __init__(self, context: SourceContext) -> None:
         self._context = context
-        self._telemetry: Telemetry = context.telemetry
-        self._acknowledged = context.telemetry.cell("requests", source="events_api", status="202")
-        self._seconds = context.telemetry.histogram("acknowledge_seconds", source="events_api")
         self._inputs = {item.key or "": item for item in context.inputs.values()}
         self._rates = {
             item.name: TokenBucket(item.max_batches_per_second, context.clock.monotonic)
@@ -56,38 +50,23 @@ class EventsApi(Source):
 
     def routes(self, intake: Intake) -> Sequence[Route]:
         self._intake = intake
-        return [Route(path="/v2/events", app=self._single), Route(path="/v2/bulkevents", app=self._bulk)]
+        return [
+            Route(path="/v2/events", handle=self._single, largest_body=LARGEST_REQUEST),
+            Route(path="/v2/bulkevents", handle=self._bulk, largest_body=LARGEST_REQUEST),
+        ]
 
-    async def _single(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._serve(scope, receive, send, bulk=False)
+    async def _single(self, request: Request) -> Response:
+        source = self._sender_of(request)
+        return await self._take(source, request, [request.body], bulk=False)
 
-    async def _bulk(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._serve(scope, receive, send, bulk=True)
+    async def _bulk(self, request: Request) -> Response:
+        source = self._sender_of(request)
+        return await self._take(source, request, _slices(request.body), bulk=True)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, *, bulk: bool) -> None:
-        try:
-            if scope["method"] != "POST":
-                raise BadRequest(405, "METHOD_NOT_ALLOWED", "Use POST.", [(b"allow", b"POST")])
-            await self._take(scope, receive, bulk=bulk)
-        except BadRequest as error:
-            self._telemetry.count("requests", source="events_api", status=str(error.status))
-            await respond_error(send, error)
-        except Disconnected:
-            self._telemetry.count("requests", source="events_api", status="disconnected")
-        else:
-            self._acknowledged.value += 1
-            await respond(send, 202)
-
-    async def _take(self, scope: Scope, receive: Receive, *, bulk: bool) -> None:
-        """Take one request in; returns when it may be answered with 202."""
-        headers: Mapping[bytes, bytes] = dict(scope["headers"])
-        source = self._authenticated(headers.get(b"authorization"))
-        body = await read_body(
-            receive, LARGEST_REQUEST, headers.get(b"content-encoding", b"").lower(), _declared(headers)
-        )
-        whole = time.perf_counter()
-        bodies = _slices(body) if bulk else [body]
+    async def _take(self, source: SourceInput, request: Request, bodies: Sequence[bytes], *, bulk: bool) -> Response:
+        """Take batches in; returns when they are durable."""
         self._require_rate(source.name, len(bodies))
+        headers = request.headers
         kept = None
         if not _KEPT.isdisjoint(headers):
             kept = {name.decode(): headers[name].decode("latin-1") for name in _KEPT & headers.keys()}
@@ -97,8 +76,13 @@ class EventsApi(Source):
             raise BadRequest(
                 503, "SERVICE_UNAVAILABLE", f"Nothing was kept: {error}. Send it again later.", _LATER
             ) from None
-        self._seconds.add(time.perf_counter() - whole)
         self._refuse(source.name, results, bulk=bulk)
+        return _ACCEPTED
+
+    def _sender_of(self, request: Request) -> SourceInput:
+        if request.method != "POST":
+            raise BadRequest(405, "METHOD_NOT_ALLOWED", "Use POST.", [(b"allow", b"POST")])
+        return self._authenticated(request.headers.get(b"authorization"))
 
     def _authenticated(self, header: bytes | None) -> SourceInput:
         """The input whose key and secret the header has. Takes the same time whichever of the two is wrong."""
@@ -141,6 +125,7 @@ class EventsApi(Source):
         raise BadRequest(400, "BAD_REQUEST", "; ".join(_sentence(at, error, bulk) for at, error in errors[:10]))
 
 
+_ACCEPTED: Final = Response(202)
 _LATER: Final = ((b"retry-after", b"5"),)
 _NOBODY: Final = "\0 no secret is like this"
 
@@ -151,11 +136,6 @@ def _sentence(at: int, error: InvalidBatch, bulk: bool) -> str:
 
 def _unauthorized(message: str) -> BadRequest:
     return BadRequest(401, "UNAUTHORIZED", message, [(b"www-authenticate", b'Basic realm="events"')])
-
-
-def _declared(headers: Mapping[bytes, bytes]) -> int | None:
-    value = headers.get(b"content-length", b"")
-    return int(value) if value.isdigit() else None
 
 
 def _slices(body: bytes) -> list[bytes]:

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import structlog
 
+from router_core.account import Account
 from router_core.components import Destination, DestinationType, Limits, Transform
 from router_core.connection import Connection, DeliveryPolicy
 from router_core.deliverer import partition_ranges
@@ -52,7 +53,7 @@ class Bench:
         limits: Limits | None = None,
         policy: DeliveryPolicy | None = None,
         hold_limits: HoldLimits | None = None,
-        account: asyncio.Semaphore | None = None,
+        account: Account | None = None,
     ) -> None:
         self.clock = VirtualClock()
         self.telemetry = Telemetry()
@@ -79,7 +80,7 @@ class Bench:
                 Selection(kind, connection_settings, platform),
             ),
             limits=limits,
-            account=account or asyncio.Semaphore(limits.calls_in_flight),
+            account=account or Account(limits.calls_in_flight),
             log=self.log,
             clock=self.clock,
             telemetry=self.telemetry,

@@ -30,6 +30,7 @@ from router_clevertap.settings import ClevertapConfiguration, ClevertapConnectio
 from router_core.clock import SystemClock
 from router_core.components import HttpAnswer, SourceContext, SourceInput
 from router_core.events import Platform, batch_from_json
+from router_core.http import Request
 from router_core.intake import CoreIntake, envelope_of, request_key
 from router_core.log.embedded import EmbeddedLog
 from router_core.log.port import PARTITIONS, EventLog, NewBatch, Settlement, StoredBatch
@@ -190,19 +191,12 @@ def _request(wires: Sequence[bytes], intake: CoreIntake, source: SourceInput) ->
         inputs={"bench": source},
     )
     [single, _] = EventsApi(context).routes(intake)
-    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
-    headers.append((b"authorization", b"Basic " + b64encode(f"{KEY}:{SECRET}".encode())))
-
-    async def send(message: object) -> None:
-        return
+    headers = {b"host": b"127.0.0.1", b"content-type": b"application/json"}
+    headers[b"authorization"] = b"Basic " + b64encode(f"{KEY}:{SECRET}".encode())
 
     async def run() -> None:
         for wire in wires:
-
-            async def receive(body: bytes = wire) -> dict[str, Any]:
-                return {"type": "http.request", "body": body}
-
-            await single.app({"method": "POST", "headers": headers}, receive, send)
+            await single.handle(Request("POST", single.path, "", headers, wire))
 
     return run
 
