@@ -1,6 +1,7 @@
 """The log's default engine: one folder, shared by the process that appends and the one that delivers.
 
 log/00000000000000000001-….log   the batches, see `frames` (appending process writes)
+log/erasures                     grows by a byte with each erasure, so that readers forget what they have in memory
 seen/…                           request keys of the last day (appending process writes)
 cursors.db                       positions and held records (delivering process writes)
 dead_letters.db                  dead letters (delivering process and command line write)

@@ -28,12 +28,10 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code & 0xFF in _DAMAGED or code in _UNREADABLE
 
 
-def open_database(
-    path: Path, schema: str = "", *, synchronous: str = "FULL", create: bool = True, autocheckpoint: int = 1000
-) -> sqlite3.Connection:
+def open_database(path: Path, schema: str = "", *, create: bool = True) -> sqlite3.Connection:
     """Open a file in WAL mode, with the schema laid down. Raises `sqlite3.DatabaseError`; see `is_damage`.
 
-    `synchronous=FULL` makes a commit survive a power cut; `autocheckpoint` is in pages, 0 for never.
+    A commit survives a power cut.
     """
     fresh = create and not path.exists()
     connection = sqlite3.connect(
@@ -46,8 +44,7 @@ def open_database(
     )
     try:
         _use_wal(connection)
-        connection.execute(f"PRAGMA synchronous={synchronous}")
-        connection.execute(f"PRAGMA wal_autocheckpoint={autocheckpoint}")
+        connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA secure_delete=ON")  # what is erased must not stay in free pages
         if schema:
             connection.executescript(schema)

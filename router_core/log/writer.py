@@ -95,6 +95,7 @@ class SegmentWriter:
     def start_file(self) -> None:
         """Go on in a new file. If it raises `OSError`, rows go on to the older one, unless `has_failed`."""
         before, was_empty = self._path, self.is_empty
+        self.seq = max(self.seq, self.first)  # the file was not used; two of one position would be taken for each other
         name = SegmentName(self.seq + 1, secrets.randbits(32))
         path = self._folder / str(name)
         draft = path.with_suffix(".new")

@@ -376,3 +376,23 @@ async def test_erasing_says_which_damaged_file_it_could_not_erase(data: Path) ->
             await log.erase(7)
         rows = await read_all(log.lease("shop_to_a", ALL))
         assert {bool(row.body) for row in rows if row.user == 7} == {False}
+
+
+async def test_an_empty_newest_file_found_damaged_is_left_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router_core.log.appender._UPKEEP_EVERY", 0.01)
+    async with opened(tmp_path) as log:
+        accepted = await accept(log, 10)
+        appender_of(log).rotate()
+        flip(segments(tmp_path)[-1], 30)
+        async with opened(tmp_path) as onlooker:
+            assert (await onlooker.stats()).damaged == 1
+        await asyncio.sleep(0.2)
+        after = segments(tmp_path)
+        await asyncio.sleep(0.1)
+        assert segments(tmp_path) == after, "one new file is enough"
+        assert first_of(after[-1]) == 12
+        accepted += await accept(log, 10)
+        assert bodies(await read_all(log.lease("shop_to_a", ALL))) == accepted
+    assert bodies(await everything(tmp_path)) == accepted
