@@ -72,6 +72,7 @@ class Connection:
         self.name = name
         self.destination = destination
         self.pipeline = pipeline
+        self.suppression = pipeline.suppression
         self.limits = limits
         self.log = log
         self.clock = clock

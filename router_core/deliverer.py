@@ -29,6 +29,7 @@ from router_core.pipeline import Pipeline
 from router_core.plugins import observers_call
 from router_core.selection import Selection
 from router_core.store import StateFile
+from router_core.suppression import Suppression
 from router_core.telemetry import Telemetry
 from router_core.transport import HttpxTransport
 
@@ -39,12 +40,20 @@ if TYPE_CHECKING:
 class Deliverer:
     """All connections of one process."""
 
-    def __init__(self, configuration: Configuration, log: EventLog, state: StateFile, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        log: EventLog,
+        state: StateFile,
+        telemetry: Telemetry,
+        suppression: Suppression | None = None,
+    ) -> None:
         self._configuration = configuration
         self._applied = dict(configuration.connections)
         self._log = log
         self._state = state
         self._telemetry = telemetry
+        self._suppression = suppression or Suppression()
         self._logger = logger(part="deliver")
         self._accounts: dict[str, Account] = {}
         self._transports: dict[str, HttpxTransport] = {}
@@ -84,6 +93,7 @@ class Deliverer:
                 configured.input.type.channel,
                 transforms,
                 Selection(output.type, configured.settings, configured.input.platform),
+                self._suppression,
             ),
             limits=limits,
             account=self._accounts[output.name],
@@ -152,6 +162,24 @@ class Deliverer:
                 self._logger.error("settings_not_applied", connection=name, error=fault_of(error))
             else:
                 self._applied[name] = new
+
+    @property
+    def connections(self) -> Mapping[str, Connection]:
+        """The connections by name."""
+        return self._connections
+
+    def type_of(self, name: str) -> DestinationType:
+        """The type of a connection's destination."""
+        return self._configuration.connections[name].output.type
+
+    def output_of(self, name: str) -> str:
+        """The output of a connection."""
+        return self._configuration.connections[name].output.name
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """All lanes of all connections."""
+        return [lane for _, lane, _ in self._lanes]
 
     @property
     def paused(self) -> bool:

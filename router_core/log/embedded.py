@@ -17,19 +17,19 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from router_core.errors import LogError, LogFull
 from router_core.log.appender import Appender
 from router_core.log.commit import GroupCommit, in_transaction
-from router_core.log.cursors import FORGET_USER as FORGET_HELD
 from router_core.log.cursors import Cursors
-from router_core.log.erasure import erase
-from router_core.log.files import erase_rows
+from router_core.log.cursors import forget as forget_held
+from router_core.log.erasure import Pace, erase
+from router_core.log.files import erase_rows, open_database
 from router_core.log.lease import POLL_EVERY, EmbeddedLease
-from router_core.log.letters import FORGET_USER as FORGET_LETTERS
-from router_core.log.letters import Letters
+from router_core.log.letters import Letters, bodies
+from router_core.log.letters import forget as forget_letters
 from router_core.log.port import (
     PARTITIONS,
     ConnectionStats,
@@ -329,20 +329,29 @@ class EmbeddedLog(EventLog):
 
     # --- the whole ---
 
-    async def erase(self, user: int) -> int:
+    async def erase(self, is_theirs: Callable[[bytes], bool]) -> int:
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._thread, self._erase, user, self._segments.durable)
+            return await loop.run_in_executor(self._thread, self._erase, is_theirs, self._segments.durable)
         finally:
             self._segments.forget_rows()
 
-    def _erase(self, user: int, durable: tuple[int, int] | None) -> int:
+    def _erase(self, is_theirs: Callable[[bytes], bool], durable: tuple[int, int] | None) -> int:
+        held, parked = self._folder / "cursors.db", self._folder / "dead_letters.db"
+        pace = Pace()
         try:
-            erase_rows(self._folder / "cursors.db", FORGET_HELD, user)
-            erase_rows(self._folder / "dead_letters.db", FORGET_LETTERS, user)
+            with closing(open_database(parked, create=False)) as connection:  # without a lock: there may be many
+                letters = {seq for seq, body in bodies(connection) if pace.asked(is_theirs, body)}
+            if letters:
+                erase_rows(parked, lambda connection: forget_letters(connection, letters))
+
+            def forget(seqs: Collection[int]) -> None:
+                erase_rows(held, lambda connection: forget_held(connection, seqs))
+
+            batches = erase(self._segments.folder, self._segments.quarantine, is_theirs, durable, forget, pace)
         except sqlite3.Error as error:
-            raise LogError(f"nothing is erased yet: {error}") from error
-        return erase(self._segments.folder, self._segments.quarantine, user, durable)
+            raise LogError(f"not all is erased yet: {error}. Erase once more.") from error
+        return len(letters | batches)
 
     async def stats(self) -> LogStats:
         with suppress(OSError):

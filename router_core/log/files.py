@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 from router_core.errors import LogDamaged, LogError
+
+T = TypeVar("T")
 
 _BUSY_FOR = 5.0
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_TOOBIG}
@@ -89,20 +93,36 @@ def open_precious(path: Path, schema: str, *, holds: str, mend: str) -> sqlite3.
     return connection
 
 
-def erase_rows(path: Path, statement: str, user: int) -> int:
-    """Run a statement that overwrites or deletes rows of a user, so that no older page is left of them anywhere.
+def erase_rows(path: Path, change: Callable[[sqlite3.Connection], T]) -> T:
+    """Run a change that overwrites or deletes rows, so that no older page is left of them anywhere.
 
-    Opens the file for itself, so it may run in a thread. Returns how many rows it met. Raises `LogError` if another
+    Opens the file for itself, so it may run in a thread. Returns what `change` does. Raises `LogError` if another
     process keeps the write-ahead log busy.
     """
     with closing(open_database(path, create=False)) as connection:
         connection.execute("PRAGMA busy_timeout=30000")  # appends leave gaps, and an erasure has time
-        rows = connection.execute(statement, (user,)).rowcount
-        for _ in range(100):
-            if not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-                return rows
-            time.sleep(0.05)
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            found = change(connection)
+        if empty_write_ahead_log(connection):
+            return found
     raise LogError(f"{path} is erased, but older pages are still in its write-ahead log. Erase once more.")
+
+
+def empty_write_ahead_log(connection: sqlite3.Connection) -> bool:
+    """Move all into the file itself, so that the write-ahead log holds no older page. Returns whether it worked."""
+    for _ in range(100):
+        if not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def wipe_free_pages(connection: sqlite3.Connection) -> None:
+    """Write the whole file anew, for what SQLite leaves behind where it moves rows about. Raises `sqlite3.Error`."""
+    connection.execute("VACUUM")
+    if not empty_write_ahead_log(connection):
+        raise sqlite3.OperationalError("the write-ahead log is busy")
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,21 @@ async def accept(log: EmbeddedLog, count: int, *, size: int = 400, each: int = 1
         await log.append(batches)
         accepted += [batch.body.decode() for batch in batches]
     return accepted
+
+
+def of_user(user: int) -> Callable[[bytes], bool]:
+    """What `EventLog.erase` asks, for a user of `accept`."""
+
+    def is_theirs(body: bytes) -> bool:
+        number = re.match(rb'{"number":(\d+),', body)
+        return number is not None and int(number[1]) % 50 == user
+
+    return is_theirs
+
+
+def with_mark(*marks: bytes) -> Callable[[bytes], bool]:
+    """The same, for bodies that hold one of these."""
+    return lambda body: any(mark in body for mark in marks)
 
 
 async def everything(folder: Path, connection: str = "shop_to_a") -> list[StoredBatch]:

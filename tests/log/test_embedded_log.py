@@ -33,7 +33,18 @@ from router_core.testing.log_contract import (
     new_batch,
     read_all,
 )
-from tests.log.embedded import accept, appender_of, crash_image, everything, first_of, opened, segments, settle_all
+from tests.log.embedded import (
+    accept,
+    appender_of,
+    crash_image,
+    everything,
+    first_of,
+    of_user,
+    opened,
+    segments,
+    settle_all,
+    with_mark,
+)
 
 ALL = range(PARTITIONS)
 
@@ -445,7 +456,7 @@ async def test_erasing_leaves_no_byte_of_the_user_on_disk(tmp_path: Path) -> Non
         letters = [(dead_letter(row, "shop_to_a"), row) for row in rows]
         await lease.settle(Settlement(held=[held_record(row, 1) for row in rows], letters=letters))
         assert _files_with(tmp_path, mark)
-        await log.erase(7)
+        await log.erase(with_mark(mark))
         assert _files_with(tmp_path, mark) == []
         await accept(log, 5)
     assert _files_with(tmp_path, mark) == []
@@ -458,7 +469,7 @@ def _files_with(folder: Path, mark: bytes) -> list[Path]:
 async def test_appends_and_deliveries_go_on_while_a_user_is_erased(tmp_path: Path) -> None:
     async with opened(tmp_path) as log:
         accepted = await accept(log, 300)
-        erasing = asyncio.create_task(log.erase(7))
+        erasing = asyncio.create_task(log.erase(of_user(7)))
         accepted += await accept(log, 100, each=1)
         lease = log.lease("shop_to_a", ALL)
         rows = await read_all(lease)

@@ -13,7 +13,7 @@ import pytest
 from router_core.errors import LogError
 from router_core.log.port import PARTITIONS
 from router_core.testing.log_contract import bodies, new_batch, read_all
-from tests.log.embedded import accept, opened, segments
+from tests.log.embedded import accept, of_user, opened, segments, with_mark
 
 ALL = range(PARTITIONS)
 SECRET = b"only-in-what-user-7-sent"
@@ -40,7 +40,7 @@ async def test_an_erasure_that_is_cut_short_anywhere_leaves_a_sound_log_and_can_
             with monkeypatch.context() as patch:
                 _fail_after(patch, calls)
                 try:
-                    erased = await log.erase(7_000_007)
+                    erased = await log.erase(with_mark(SECRET))
                 except LogError:
                     erased = 0
         if erased:
@@ -50,11 +50,11 @@ async def test_an_erasure_that_is_cut_short_anywhere_leaves_a_sound_log_and_can_
             assert len(rows) == batches
             assert all(row.body for row in rows if row.user != 7_000_007)
             assert (await log.stats()).damaged == 0
-            await log.erase(7_000_007)
+            await log.erase(with_mark(SECRET))
             assert [row.body for row in await read_all(log.lease("shop_to_a", ALL)) if row.user == 7_000_007] == [
                 b""
             ] * 4
-            assert await log.erase(7_000_007) == 0
+            assert await log.erase(with_mark(SECRET)) == 0
         assert not [path for path in folder.rglob("*") if path.is_file() and SECRET in path.read_bytes()]
         shutil.rmtree(folder)
         calls += 1
@@ -98,7 +98,7 @@ async def test_a_process_that_has_rows_in_memory_forgets_them(tmp_path: Path) ->
             await log.append([new_batch(7, body=b"x")])
             assert await lease.read(1000, 5.0)
             assert (await other.fetch([first.seq]))[first.seq].user == 7
-            assert await log.erase(7) > 0
+            assert await log.erase(with_mark(b"x", SECRET)) > 0
             assert (await other.fetch([first.seq]))[first.seq].body == b""
             assert {row.body for row in await read_all(other.lease("shop_to_b", ALL)) if row.user == 7} == {b""}
 
@@ -106,7 +106,7 @@ async def test_a_process_that_has_rows_in_memory_forgets_them(tmp_path: Path) ->
 async def test_the_process_that_only_reads_may_erase_while_the_other_appends(tmp_path: Path) -> None:
     async with opened(tmp_path) as log, opened(tmp_path) as other:
         accepted = await accept(log, 200)
-        assert await other.erase(7) == 4
+        assert await other.erase(of_user(7)) == 4
         accepted += await accept(log, 200)
         rows = await read_all(log.lease("shop_to_a", ALL))
         assert [row.seq for row in rows if not row.body] == [8, 58, 108, 158]
@@ -126,5 +126,5 @@ async def test_what_was_set_aside_is_erased_too(tmp_path: Path) -> None:
     path.unlink()
     async with opened(tmp_path) as log:
         with pytest.raises(LogError, match=f"4 batches are erased, but damaged files may hold more.*{path.name}"):
-            await log.erase(7_000_007)
+            await log.erase(with_mark(SECRET))
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET in path.read_bytes()]

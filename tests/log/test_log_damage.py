@@ -16,7 +16,17 @@ import pytest
 from router_core.errors import LogDamaged, LogError
 from router_core.log.port import PARTITIONS, Settlement, StoredBatch
 from router_core.testing.log_contract import bodies, dead_letter, held_record, new_batch, read_all
-from tests.log.embedded import accept, appender_of, crash_image, everything, first_of, opened, segments, settle_all
+from tests.log.embedded import (
+    accept,
+    appender_of,
+    crash_image,
+    everything,
+    first_of,
+    of_user,
+    opened,
+    segments,
+    settle_all,
+)
 
 ALL = range(PARTITIONS)
 BATCHES = 400
@@ -373,7 +383,7 @@ async def test_erasing_says_which_damaged_file_it_could_not_erase(data: Path) ->
     fill_with_garbage(path)
     async with opened(data) as log:
         with pytest.raises(LogError, match=path.name):
-            await log.erase(7)
+            await log.erase(of_user(7))
         rows = await read_all(log.lease("shop_to_a", ALL))
         assert {bool(row.body) for row in rows if row.user == 7} == {False}
 
