@@ -173,7 +173,9 @@ class Supervisor:
             listening = stack.enter_context(bind(settings.listen.host, settings.listen.port, "listen.port"))
             admin_socket = stack.enter_context(bind(settings.admin.host, settings.admin.port, "admin.port"))
             token = settings.admin.token.get_secret_value() if settings.admin.token is not None else None
-            admin = HttpServer(Listener(("admin", route) for route in admin_routes(self._overview, token)))
+            admin = HttpServer(
+                Listener(("admin", route) for route in admin_routes(self._overview, token, settings.log.path))
+            )
             await admin.start(admin_socket)
             try:
                 if single_process:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 
 from router_clevertap.client import PASSCODE_HEADER, answered_body, merge, outcomes_from_answer, request_for
+from router_clevertap.erasure import delete_profiles
 from router_clevertap.identity import MODULE
 from router_clevertap.mapping import RecordMapper
 from router_clevertap.plan import Call, Plan, plan_of
@@ -22,6 +23,7 @@ from router_core.components import (
     DestinationType,
     Kit,
     Limits,
+    Subject,
 )
 from router_core.errors import CallRefused, DeliveryError, Throttled, Unavailable
 from router_core.events import DeviceIdentity, EventType, Platform, UserIdentity
@@ -77,6 +79,13 @@ class ClevertapDestination(Destination):
             request.method, request.url, headers=request.headers, content=request.content, timeout=_UPLOAD_SECONDS
         )
         return outcomes_from_answer(answer, call.record_ids, call.items, self._context.clock.now())
+
+    async def erase(self, subject: Subject) -> bool:
+        """Delete the person's profiles; see `erasure`."""
+        context = self._context
+        return await delete_profiles(
+            subject, self._settings, context.connection_settings.user_id, context.http, context.clock
+        )
 
     def _count(self, plan: Plan) -> None:
         for code, count in Counter(note.code for _, note in plan.notes).items():
@@ -171,6 +180,7 @@ CLEVERTAP: Final = DestinationType(
         device_identities=frozenset(DeviceIdentity),
     ),
     limits_for=_limits,
+    erases=True,
     kit=Kit(
         module_id=MODULE,
         event_types=frozenset(
