@@ -338,7 +338,7 @@ class ErasureFile:
         values["connections"] = {name: AtConnection(State(s), detail, tries) for name, s, detail, tries in connections}
         person = values["person"]
         values["person"] = None if person is None else msgspec.json.decode(person, type=Person)  # type: ignore[call-overload]  # a blob
-        return msgspec.convert(values, Erasure)
+        return msgspec.convert(values, Erasure, strict=False)
 
     # --- carrying out ---
 
