@@ -152,11 +152,23 @@ def identifiers_in(body: bytes, spell: Spelling = spelled) -> Identifiers | None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        document = json.loads(body)
-        fields = {name: document[name] for name in _Batch.__struct_fields__ if name in document}
-        return identifiers_of(_decode(json.dumps(fields).encode()), spell)
+        return identifiers_of(_decode(json.dumps(_readable(json.loads(body))).encode()), spell)
     except (ValueError, TypeError, LookupError, RecursionError):
         return None
+
+
+def _readable(document: Any) -> dict[str, Any]:
+    """The fields that name somebody, as far as they have the right type. Raises `TypeError` for what is no object."""
+    if not isinstance(document, dict):
+        raise TypeError
+    events = document.get("events")
+    objects = ("user_identities", "device_info", "integration_attributes")
+    return {
+        "events": [event for event in events if isinstance(event, dict)] if isinstance(events, list) else None,
+        "mpid": document.get("mpid"),
+        "mp_deviceid": document.get("mp_deviceid"),
+        **{name: document[name] for name in objects if isinstance(document.get(name), dict)},
+    }
 
 
 def identifiers_of(batch: EventBatch | _Batch, spell: Spelling = spelled) -> Identifiers:
