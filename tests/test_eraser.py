@@ -118,7 +118,8 @@ async def bench(
 ) -> AsyncIterator[Bench]:  # fmt: skip
     clock, telemetry = FakeClock(), Telemetry()
     kept = log or MemoryLog()
-    await kept.open(["shop"], {})
+    if log is None:
+        await kept.open(["shop"], {})
     if bodies:
         await kept.append([NewBatch("shop", index, 1, body) for index, body in enumerate(bodies)])
     deliverer = FakeDeliverer(*connections, erases=erases)
@@ -264,6 +265,7 @@ class DamagedLog(MemoryLog):
 async def test_a_damaged_file_is_named_and_holds_up_the_end_but_not_the_partners(tmp_path: Path) -> None:
     ask(tmp_path, ("customer_id", "c-1"))
     log, partner = DamagedLog(), Partner()
+    await log.open(["shop"], {})
     async with bench(tmp_path, FakeConnection("main", partner), bodies=[batch("c-1")], log=log) as it:
         found = await it.carried_out()
         assert (found.status, found.wiped) == (Status.IN_PROGRESS, False)
