@@ -29,6 +29,8 @@ LOOK_EVERY: Final = 0.5
 """Seconds after which each worker looks for new requests."""
 NOTICED_WITHIN: Final = 2.0
 """Seconds after which the accepting worker has noticed who is suppressed, and has stored what it had in hand."""
+AGAIN_AFTER: Final = 5.0
+"""Seconds after an error of ours, such as a full disk."""
 DAMAGED_AGAIN_AFTER: Final = 60.0
 SWEEP_EVERY: Final = 30.0
 
@@ -74,6 +76,7 @@ class Eraser:
     async def run(self) -> None:
         """Carry out what comes, until cancelled."""
         while True:
+            wait = LOOK_EVERY
             try:
                 await self.step()
                 self._last_error = ""
@@ -84,8 +87,8 @@ class Eraser:
                 said = str(error) if isinstance(error, LogError) else type(error).__name__
                 if said != self._last_error:
                     self._logger.error("erasure_failed", error=said)
-                self._last_error = said
-            await self._clock.sleep(LOOK_EVERY)
+                self._last_error, wait = said, AGAIN_AFTER
+            await self._clock.sleep(wait)
 
     def stop(self) -> None:
         """End a walk through the log soon, and the calls under way."""
@@ -100,7 +103,8 @@ class Eraser:
 
     async def step(self) -> None:
         """One look at what there is to do."""
-        self._suppression.refresh()
+        if not self._suppression.refresh():
+            return  # lanes do not know yet whom they must not hand out
         if self._file is None:
             if not ErasureFile.exists(self._folder):
                 return
@@ -117,6 +121,7 @@ class Eraser:
             found = [e for e in found if self._wipe_at.get(e.number, 0.0) <= now]
             if found and await self._lanes_are_past(self._suppression.version):
                 await self._wipe(found)
+        erasures = self._file.unfinished()  # calls may have ended meanwhile
         self._ready |= {e.number for e in erasures if e.wiped}  # by this process or the one before
         ready = [erasure for erasure in erasures if erasure.number in self._ready]
         self.partners.go_on(ready, self._file)
@@ -132,7 +137,10 @@ class Eraser:
     async def _search(self, erasures: Sequence[Erasure]) -> None:
         """Look through all that is kept for other ids of these people."""
         file = self._opened
-        file.start(erasure.number for erasure in erasures)
+        noticed = {erasure.number for erasure in erasures}
+        file.start(noticed)
+        # One that was cancelled at the last instant has not started.
+        erasures = [e for e in file.unfinished() if e.number in noticed]
         hashes = self._hashes(erasures, found_too=False)
         findings = {e.number: Findings(e.person.requested) for e in erasures if e.person is not None}
 
@@ -193,6 +201,8 @@ class Eraser:
         problem = ""
         try:
             erased = await self._log.erase(is_theirs)
+            if len(counts) == 1:  # else a batch that is also a dead letter's counts twice
+                counts = dict.fromkeys(counts, erased)
             self._opened.wiped(counts)
             self._telemetry.count("erased_batches", erased)
         except LogDamaged as error:
@@ -238,6 +248,9 @@ class Eraser:
         self._opened.complete([erasure.number for erasure in erasures])
         for erasure in erasures:
             self._ready.discard(erasure.number)
+            self._wipe_at.pop(erasure.number, None)
+            for was_searched in (False, True):
+                self._known_since.pop((erasure.number, was_searched), None)
             self.partners.forget(erasure)
             self._logger.info("erasure_completed", erasure=erasure.id, batches=erasure.batches)
 

@@ -119,10 +119,10 @@ class Suppression:
         if self._path is not None and self._path.exists():
             self._read()
 
-    def refresh(self) -> None:
-        """Look whether the file says anything new; if it cannot be read now, the set stays as it is."""
+    def refresh(self) -> bool:
+        """Look whether the file says anything new. If it cannot be read now, the set stays as it is: returns False."""
         if self._path is None or (self._connection is None and not self._path.exists()):
-            return
+            return True
         try:
             self._read()
             self._failing = False
@@ -130,6 +130,7 @@ class Suppression:
             if not self._failing:
                 logger(part="suppression").error("suppression_not_read", error=str(error))
             self._failing = True
+        return not self._failing
 
     def _read(self) -> None:
         connection = self._opened()

@@ -14,7 +14,7 @@ import pytest
 from router_core.account import Account
 from router_core.components import Destination, DestinationType, Limits, Subject
 from router_core.eraser import Eraser
-from router_core.erasure import Erasure, State, Status
+from router_core.erasure import Erasure, State, Status, opened
 from router_core.errors import CallRefused, InvalidCredentials, LogDamaged, Throttled, Unavailable
 from router_core.events import UserIdentity
 from router_core.findings import Findings
@@ -25,7 +25,7 @@ from router_core.records import Record
 from router_core.telemetry import Telemetry
 from router_core.testing import FakeClock
 
-from .people import ask, batch, erasure_of, suppression_of
+from .people import ID, ask, batch, erasure_of, suppression_of
 
 OTHER = "22222222-2222-4222-8222-222222222222"
 
@@ -313,3 +313,47 @@ def test_an_address_that_two_customers_share_tells_nothing_of_either() -> None:
     assert findings({"email": ["a@b.c"]}, one) == {"customer_id": ["c-1"], "mpid": ["17"]}
     assert findings({"email": ["a@b.c"]}, one, other, alone) == {"other": ["x"]}
     assert findings({"email": ["a@b.c"], "customer_id": ["c-1"]}, one, other, alone) == {"other": ["x"], "mpid": ["17"]}
+
+
+async def test_a_request_that_is_cancelled_at_the_last_instant_keeps_nothing_of_its_person(tmp_path: Path) -> None:
+    ask(tmp_path, ("customer_id", "c-1"))
+    async with bench(tmp_path, FakeConnection("main", Partner()), bodies=[batch("c-1")]) as it:
+        await it.pass_by()
+        (seen,) = it.eraser._opened.unfinished()
+        with opened(tmp_path) as file:
+            file.cancel(ID)
+        await it.eraser._search([seen])
+        assert (await it.carried_out()).status is Status.CANCELLED
+        assert erasure_of(tmp_path).person is None
+        assert await it.bodies() == [batch("c-1")]
+        assert not it.eraser._suppression.covers_body(batch("c-1"))
+
+
+async def test_two_people_share_one_walk(tmp_path: Path) -> None:
+    class Counting(MemoryLog):
+        walks = 0
+
+        async def erase(self, is_theirs: Callable[[bytes], bool]) -> int:
+            self.walks += 1
+            return await super().erase(is_theirs)
+
+    log = Counting()
+    await log.open(["shop"], {})
+    await log.append([NewBatch("shop", index, 1, batch(f"c-{index}")) for index in range(3)])
+    ask(tmp_path, ("customer_id", "c-1"))
+    ask(tmp_path, ("customer_id", "c-2"), id=OTHER)
+    async with bench(tmp_path, FakeConnection("main", Partner()), log=log) as it:
+        await it.carried_out()
+        assert [erasure_of(tmp_path, id).batches for id in (ID, OTHER)] == [1, 1]
+        assert await it.bodies() == [batch("c-0"), b"", b""]
+        assert log.walks == 2
+
+
+async def test_nothing_is_begun_while_the_suppressions_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(tmp_path, ("customer_id", "c-1"))
+    async with bench(tmp_path, bodies=[batch("c-1")]) as it:
+        monkeypatch.setattr(it.eraser._suppression, "refresh", lambda: False)
+        assert (await it.carried_out()).status is Status.PENDING
+        assert await it.bodies() == [batch("c-1")]
