@@ -15,7 +15,8 @@ from typing import Final
 from router_core.clock import SystemClock
 from router_core.components import Clock
 from router_core.deliverer import Deliverer
-from router_core.erasure import Erasure, ErasureFile, identifiers_of_person, reach_of
+from router_core.erasure import Erasure, identifiers_of_person, reach_of
+from router_core.erasurefile import ErasureFile
 from router_core.errors import LogDamaged, LogError
 from router_core.findings import Findings
 from router_core.identifiers import identifiers_in

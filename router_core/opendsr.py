@@ -19,7 +19,8 @@ from uuid import UUID
 import orjson
 
 from router_core.components import Route
-from router_core.erasure import Conflict, Erasure, ErasureFile, folded
+from router_core.erasure import Conflict, Erasure, folded
+from router_core.erasurefile import ErasureFile
 from router_core.errors import InvalidBatch, LogError
 from router_core.events import UserIdentity
 from router_core.http import Handler, Request, Response, json_response

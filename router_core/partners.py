@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 from router_core.components import Clock, Subject
 from router_core.connection import Connection
 from router_core.deliverer import Deliverer
-from router_core.erasure import AtConnection, Erasure, ErasureFile, Person, State, subject_of
+from router_core.erasure import AtConnection, Erasure, Person, State, subject_of
+from router_core.erasurefile import ErasureFile
 from router_core.errors import CallRefused, DeliveryError, InvalidCredentials, Throttled, Unavailable
 from router_core.logs import logger
 from router_core.retry import Backoff

@@ -161,7 +161,7 @@ class Suppression:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            from router_core.erasure import MEND, SCHEMA, lay_down
+            from router_core.erasurefile import MEND, SCHEMA, lay_down
 
             assert self._path is not None
             self._connection = open_precious(self._path, SCHEMA, holds="who was erased", mend=MEND)

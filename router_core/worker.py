@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import uvloop
 
-from router_core import erasure
+from router_core import erasurefile
 from router_core.connection import ConnectionStatus
 from router_core.deliverer import Deliverer
 from router_core.eraser import LOOK_EVERY, Eraser
@@ -50,7 +50,7 @@ class Parts:
         self.log = log_for(configuration)
         self.folder = configuration.settings.log.path
         self.state = StateFile(self.folder / "state.db")
-        self.suppression = Suppression(self.folder / erasure.FILE)
+        self.suppression = Suppression(self.folder / erasurefile.FILE)
         self.eraser: Eraser | None = None
         self.ingest: Ingest | None = None
         self.deliverer: Deliverer | None = None

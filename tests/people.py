@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from router_core.erasure import FILE, Erasure, folded, opened
+from router_core.erasure import Erasure, folded
+from router_core.erasurefile import FILE, opened
 from router_core.suppression import Suppression
 
 ID = "11111111-1111-4111-8111-111111111111"

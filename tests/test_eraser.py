@@ -14,7 +14,8 @@ import pytest
 from router_core.account import Account
 from router_core.components import Destination, DestinationType, Limits, Subject
 from router_core.eraser import Eraser
-from router_core.erasure import Erasure, State, Status, opened
+from router_core.erasure import Erasure, State, Status
+from router_core.erasurefile import opened
 from router_core.errors import CallRefused, InvalidCredentials, LogDamaged, Throttled, Unavailable
 from router_core.events import UserIdentity
 from router_core.findings import Findings

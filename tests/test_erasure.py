@@ -9,17 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from router_core.components import Subject
-from router_core.erasure import (
-    AtConnection,
-    Conflict,
-    ErasureFile,
-    Person,
-    State,
-    Status,
-    folded,
-    opened,
-    subject_of,
-)
+from router_core.erasure import AtConnection, Conflict, Person, State, Status, folded, subject_of
+from router_core.erasurefile import ErasureFile, opened
 from router_core.events import UserIdentity
 
 from .people import ID, ask, erasure_of

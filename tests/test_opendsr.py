@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from router_core.admin import admin_routes
-from router_core.erasure import Status, opened
+from router_core.erasure import Status
+from router_core.erasurefile import opened
 from router_core.http import Request, Response
 from router_core.identifiers import TYPES
 from router_core.listener import Listener

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from router_core.components import SourceInput
-from router_core.erasure import opened
+from router_core.erasurefile import opened
 from router_core.errors import LogDamaged
 from router_core.events import Platform
 from router_core.intake import CoreIntake

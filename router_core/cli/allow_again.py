@@ -17,7 +17,7 @@ def add_to(app: typer.Typer) -> None:
     ) -> None:
         """Lift the suppression of a person who was erased, with all ids that were erased together."""
         from router_core.cli.printing import counted, print_json, print_text
-        from router_core.erasure import ErasureFile, opened
+        from router_core.erasurefile import ErasureFile, opened
 
         folder = configuration_of(context, config).settings.log.path
         wanted = identities_of(identities)

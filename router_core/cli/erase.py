@@ -67,7 +67,8 @@ def _requested(configuration: Configuration, wanted: dict[str, list[str]], regul
     """The request, and whether it is a new one: asking twice does no harm."""
     from uuid import uuid4
 
-    from router_core.erasure import Conflict, opened
+    from router_core.erasure import Conflict
+    from router_core.erasurefile import opened
 
     with opened(configuration.settings.log.path) as file:
         try:
@@ -108,7 +109,8 @@ def _tell(configuration: Configuration, made: Erasure, *, is_new: bool, runs: bo
 
 def _awaited(configuration: Configuration, made: Erasure, *, runs: bool) -> Erasure:
     """The request when it is complete. Raises `RouterError` if no router carries it out."""
-    from router_core.erasure import Status, opened
+    from router_core.erasure import Status
+    from router_core.erasurefile import opened
     from router_core.errors import RouterError
 
     folder = configuration.settings.log.path

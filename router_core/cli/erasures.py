@@ -41,7 +41,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _listed(folder: Path, limit: int) -> Sequence[Erasure]:
-    from router_core.erasure import ErasureFile, opened
+    from router_core.erasurefile import ErasureFile, opened
 
     if not ErasureFile.exists(folder):
         return []

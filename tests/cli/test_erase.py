@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from router_core.erasure import AtConnection, State, opened
+from router_core.erasure import AtConnection, State
+from router_core.erasurefile import opened
 
 from .conftest import Invoke
 
