@@ -4,6 +4,7 @@ The rules, in order; the first that matches names the code:
 
 | code | rule |
 |---|---|
+| own_feed | the records come from this partner's own feed |
 | unsupported_platform | the destination does not take the input's platform |
 | sent_by_kit | the partner's kit in the app or page has sent it already |
 | kit_only | a type of event that only the partner's kit forwards |
@@ -27,12 +28,17 @@ Skip = tuple[str, str]
 class Selection:
     """The decisions of one connection; those that depend on the type of event alone are made once."""
 
-    def __init__(self, destination: DestinationType, connection_settings: Any, platform: Platform) -> None:
+    def __init__(
+        self, destination: DestinationType, connection_settings: Any, platform: Platform, *, own_feed: bool = False
+    ) -> None:
+        """`own_feed`: what comes in here is the partner's own, and must not go back."""
         self._type = destination
         self._forward_web = getattr(connection_settings, "forward_web_requests_server_side", True)
-        self._platform_skip: Skip | None = None
-        if platform not in destination.accepts.platforms:
-            self._platform_skip = (
+        self._skip_all: Skip | None = None
+        if own_feed:
+            self._skip_all = "own_feed", f"it came from {destination.title}'s own feed and does not go back"
+        elif platform not in destination.accepts.platforms:
+            self._skip_all = (
                 "unsupported_platform",
                 f"{destination.title} does not take platform {platform.value}",
             )
@@ -52,8 +58,8 @@ class Selection:
 
     def reason(self, record: Record) -> Skip | None:
         """Why a record is not sent, or None if it is."""
-        if self._platform_skip is not None:
-            return self._platform_skip
+        if self._skip_all is not None:
+            return self._skip_all
         if self._type.kit is not None and record.context.channel != "server_to_server":
             by_kit = self._kit_skip(record.context)
             if by_kit is not None:

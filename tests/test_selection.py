@@ -27,7 +27,7 @@ def destination(*, kit: bool = True, **accepts: Any) -> DestinationType:
         summary="A partner with a kit.",
         create=lambda _: ScriptedDestination(),
         accepts=Accepts(**{"event_types": ALL_BUT_OPT_OUT, "platforms": {Platform.WEB, Platform.IOS}, **accepts}),
-        kit=Kit(module_id=128, event_types={EventType.PUSH_MESSAGE}) if kit else None,
+        kit=Kit(module_id=128, name="Partner", event_types={EventType.PUSH_MESSAGE}) if kit else None,
     )
 
 
@@ -48,6 +48,13 @@ def test_only_the_platforms_that_it_takes_are_sent(platform: Platform) -> None:
     expected = None if platform in (Platform.WEB, Platform.IOS) else "unsupported_platform"
     assert code(record(), platform=platform) == expected
     assert code(profile_update(), platform=platform) == expected
+
+
+def test_a_partners_own_feed_does_not_go_back() -> None:
+    own = Selection(destination(), None, Platform.IOS, own_feed=True)
+    assert own.reason(record()) == own.reason(profile_update()) == (
+        "own_feed", "it came from Partner's own feed and does not go back",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

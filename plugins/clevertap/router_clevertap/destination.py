@@ -14,7 +14,7 @@ from router_clevertap.identity import MODULE
 from router_clevertap.mapping import RecordMapper
 from router_clevertap.plan import Call, Plan, plan_of
 from router_clevertap.regions import host_of, is_known
-from router_clevertap.settings import ClevertapConfiguration, ClevertapConnection, web_kit_settings
+from router_clevertap.settings import ClevertapConfiguration, ClevertapConnection, mobile_kit_settings, web_kit_settings
 from router_core.components import (
     Accepts,
     Destination,
@@ -173,6 +173,7 @@ CLEVERTAP: Final = DestinationType(
     limits_for=_limits,
     kit=Kit(
         module_id=MODULE,
+        name="CleverTap",
         event_types=frozenset(
             {
                 EventType.APPLICATION_STATE_TRANSITION,
@@ -181,7 +182,8 @@ CLEVERTAP: Final = DestinationType(
                 EventType.PUSH_REGISTRATION,
             }
         ),
-        settings=web_kit_settings,
+        web_settings=web_kit_settings,
+        mobile_settings=mobile_kit_settings,
     ),
 )
 """What the plugin announces."""

@@ -151,5 +151,18 @@ def web_kit_settings(configuration: ClevertapConfiguration, connection: Cleverta
         "accountID": configuration.account_id,
         "region": configuration.region,
         "forwardWebRequestsServerSide": str(connection.forward_web_requests_server_side),
+    }
+
+
+def mobile_kit_settings(configuration: ClevertapConfiguration, connection: ClevertapConnection) -> dict[str, str]:
+    """The settings that mParticle's CleverTap kits for Android and iOS read, by their names.
+
+    The account token is meant for apps; without one the kits refuse to start (their source). The passcode stays here.
+    """
+    token = configuration.account_token
+    return {
+        "AccountID": configuration.account_id,
+        "AccountToken": token.get_secret_value() if token is not None else "",
+        "Region": configuration.region,
         "userIdField": _MPARTICLE_SPELLING.get(connection.user_id, connection.user_id.value),
     }
