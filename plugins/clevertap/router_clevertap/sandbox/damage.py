@@ -61,14 +61,16 @@ CATALOGUE: Final[Mapping[str, _Rule]] = {
     "null_value": _Rule("unknown: SDKs drop null before they send", _SDKS),
     "empty_value": _Rule("unknown: SDKs drop empty values before they send", _SDKS),
     "value_too_long": _Rule("unknown: SDKs cut text to 512 bytes before they send", _PLATFORM),
-    "date_as_text": _Rule("a date that is not `$D_` and seconds is stored as text: no filter by date finds it", _FAQ),
-    "malformed_date": _Rule("`$D_` without good epoch seconds is stored as text or as a date far off", _FAQ),
+    "date_as_text": _Rule("a date without $D_ is stored as text: no filter by date finds it", _FAQ),
+    "malformed_date": _Rule("$D_ without good epoch seconds is stored as text, or as a date far off", _FAQ),
     "nested_value": _Rule("nested values count only if CleverTap has switched them on for the account", _SDKS),
     "list_item_not_text": _Rule("lists hold text only: the item becomes text or is lost", _PLATFORM),
     "repeated_list_item": _Rule("lists hold each text once: the second is lost", _PLATFORM),
     "list_too_long": _Rule("lists hold 100 items: the oldest fall out", _PLATFORM),
     # Reserved fields and Charged.
-    "date_of_birth_as_text": _Rule("DOB takes `$D_` and seconds only: text is no date of birth", _UPLOAD_PROFILES),
+    "date_of_birth_as_text": _Rule(
+        "DOB takes $D_ and epoch seconds only: nothing else is a date of birth", _UPLOAD_PROFILES
+    ),
     "impossible_phone": _Rule("no number of its country has this length: messages reach nobody", _UPLOAD_PROFILES),
     "switch_not_boolean": _Rule("the person goes on getting messages: true and false are booleans", _UPLOAD_PROFILES),
     "field_not_text": _Rule("the field takes text: the value becomes text or is lost", _UPLOAD_PROFILES),
@@ -76,7 +78,7 @@ CATALOGUE: Final[Mapping[str, _Rule]] = {
     "amount_not_number": _Rule("no revenue is counted: Amount takes a number", _UPLOAD_EVENTS),
     "too_many_items": _Rule("SDKs take 50 items as the most: those beyond may be lost", _SDKS),
     # Device tokens.
-    "token_without_keys": _Rule("a web push without `keys` p256dh and auth cannot be encrypted", "official Node SDK"),
+    "token_without_keys": _Rule("a web push without the keys p256dh and auth cannot be encrypted", "official Node SDK"),
 }
 
 
