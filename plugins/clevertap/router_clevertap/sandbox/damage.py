@@ -38,6 +38,9 @@ CATALOGUE: Final[Mapping[str, _Rule]] = {
     "device_as_identity": _Rule(
         "a CleverTap ID as identity makes a second profile, not the device's", _UPLOAD_PROFILES
     ),
+    "placeholder_identity": _Rule(
+        "a missing value as text: all people without an id become one profile", _UPLOAD_PROFILES
+    ),
     "number_as_identity": _Rule("the number is held as text", "recorded answer of 2018"),
     "profile_after_erasure": _Rule("the erased profile is made anew", "official documentation: Delete User Profile"),
     "people_merged": _Rule("two known people become one profile", "official user documentation: How profiles merge"),

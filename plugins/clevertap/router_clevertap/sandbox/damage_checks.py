@@ -1,13 +1,14 @@
 """`damage_of`: the silent damage of one record, as far as the record alone tells."""
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 from router_clevertap.sandbox import rules
 from router_clevertap.sandbox.damage import Damage, damage
+from router_clevertap.sandbox.key_damage import OF_CHARGED, OF_EVENTS, KeyRules, key_damage
 from router_clevertap.sandbox.profile_damage import profile_damage
-from router_clevertap.sandbox.value_damage import key_damages, value_damage
+from router_clevertap.sandbox.remembering import remembered
+from router_clevertap.sandbox.value_damage import value_damage
 
 _ROOT_KEYS: Final[Mapping[str, frozenset[str]]] = {
     "event": frozenset({"type", *rules.ROOT_IDS, "ts", "evtName", "evtData"}),
@@ -38,8 +39,9 @@ def damage_of(record: object) -> list[Damage]:
 
 
 def _root_damage(record: dict[str, Any], kind: str) -> Iterator[Damage]:
-    for key in record.keys() - _ROOT_KEYS[kind]:
-        yield damage("root_key_ignored", key)
+    if not record.keys() <= _ROOT_KEYS[kind]:
+        for key in record.keys() - _ROOT_KEYS[kind]:
+            yield damage("root_key_ignored", key)
     object_id, identity, ts = record.get("objectId"), record.get("identity"), record.get("ts")
     if isinstance(object_id, str) and object_id:
         if rules.BLANK_DEVICE.search(object_id):
@@ -49,6 +51,8 @@ def _root_damage(record: dict[str, Any], kind: str) -> Iterator[Damage]:
     if isinstance(identity, str):
         if rules.PREFIXED_CLEVERTAP_ID.fullmatch(identity):
             yield damage("device_as_identity", "identity")
+        elif len(identity) < 20 and identity.strip().lower() in rules.PLACEHOLDERS:
+            yield damage("placeholder_identity", "identity")
     elif isinstance(identity, int | float):
         yield damage("number_as_identity", "identity")
     if isinstance(ts, int) and ts < rules.MIN_PLAUSIBLE_SECONDS:
@@ -64,7 +68,7 @@ def _event_damage(record: dict[str, Any]) -> Iterator[Damage]:
     if not isinstance(data, dict):
         return
     is_charged = name == rules.CHARGED
-    yield from _properties_damage(data, "evtData.", rules.CHARGED_KEYS if is_charged else {})
+    yield from _properties_damage(data, "evtData.", OF_CHARGED if is_charged else OF_EVENTS)
     if is_charged and "Amount" in data and (isinstance(data["Amount"], bool | str)):
         yield damage("amount_not_number", "evtData.Amount")
     items = data.get("Items")
@@ -73,10 +77,10 @@ def _event_damage(record: dict[str, Any]) -> Iterator[Damage]:
             yield damage("too_many_items", "evtData.Items")
         for place, item in enumerate(items):
             if isinstance(item, dict):
-                yield from _properties_damage(item, f"evtData.Items[{place}].", {})
+                yield from _properties_damage(item, f"evtData.Items[{place}].", OF_EVENTS)
 
 
-@lru_cache(maxsize=2048)  # a stream of events has few names
+@remembered(2048)
 def _name_damage(name: str) -> tuple[Damage, ...]:
     found = []
     if len(name) > rules.MAX_EVENT_NAME_CHARS:
@@ -88,8 +92,8 @@ def _name_damage(name: str) -> tuple[Damage, ...]:
     return tuple(found)
 
 
-def _properties_damage(data: dict[str, Any], path: str, reserved: Mapping[str, str]) -> Iterator[Damage]:
-    yield from key_damages(data, path, rules.FORBIDDEN_IN_NAMES, reserved)
+def _properties_damage(data: dict[str, Any], path: str, of: KeyRules) -> Iterator[Damage]:
+    yield from key_damage(data, path, of)
     for key, value in data.items():
         if not isinstance(value, list | dict):
             yield from value_damage(value, path + key)

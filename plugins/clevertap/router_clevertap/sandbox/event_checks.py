@@ -3,11 +3,11 @@
 Limits and characters of names, keys and values have no documented code: what breaks them is silent damage.
 """
 
-from functools import lru_cache
 from typing import Any
 
 from router_clevertap.sandbox import refusals, rules
 from router_clevertap.sandbox.refusals import Refusal
+from router_clevertap.sandbox.remembering import remembered
 from router_clevertap.sandbox.settings import SandboxSettings
 
 
@@ -21,7 +21,7 @@ def event_refusal(record: dict[str, Any], settings: SandboxSettings) -> Refusal 
     )
 
 
-@lru_cache(maxsize=2048)  # a stream of events has few names
+@remembered(2048)
 def _name_refusal(name: str, discarded: frozenset[str]) -> Refusal | None:
     plain = rules.normalised(name)
     if plain in rules.RESTRICTED or name.startswith(rules.OWN_PREFIXES):

@@ -8,14 +8,16 @@ import phonenumbers
 
 from router_clevertap.sandbox import rules
 from router_clevertap.sandbox.damage import Damage, damage
-from router_clevertap.sandbox.value_damage import exceeds, is_clevertap_date, key_damages, value_damage
+from router_clevertap.sandbox.key_damage import OF_PROFILES, key_damage
+from router_clevertap.sandbox.value_damage import exceeds, is_clevertap_date, value_damage
 
 _PATH: Final = "profileData."
+_RESERVED: Final = frozenset(rules.RESERVED_FIELDS.values())
 
 
 def profile_damage(data: dict[str, Any]) -> Iterator[Damage]:
     """Damage of the data of one profile record."""
-    yield from key_damages(data, _PATH, rules.FORBIDDEN_IN_PROFILE_KEYS, rules.RESERVED_FIELDS)
+    yield from key_damage(data, _PATH, OF_PROFILES)
     if sum(not is_reserved(key) for key in data) > rules.MAX_PROFILE_PROPERTIES:
         yield damage("too_many_profile_keys", "profileData")
     for key, value in data.items():
@@ -36,7 +38,7 @@ def profile_damage(data: dict[str, Any]) -> Iterator[Damage]:
 
 def is_reserved(key: str) -> bool:
     """Whether a key of `profileData` is a field of CleverTap's, not a custom property."""
-    return rules.RESERVED_FIELDS.get(rules.normalised(key)) == key
+    return key in _RESERVED
 
 
 def _object_damage(key: str, value: dict[str, Any], path: str) -> Iterator[Damage]:
@@ -62,14 +64,16 @@ def _list_damage(items: list[Any], path: str) -> Iterator[Damage]:
         yield damage("value_too_long", path)
 
 
-@lru_cache(maxsize=4096)
 def _is_possible_phone(value: object) -> bool:
-    """Whether a number can be called; of text that the checks refuse nothing is said."""
-    digits = str(value).removeprefix("+")
-    if not rules.PHONE.fullmatch(f"+{digits}"):
-        return True
+    """Whether a number can be called; of one that the checks refuse nothing is said."""
+    number = value if isinstance(value, str) else f"+{value}"  # the checks turn good text into a number
+    return not rules.PHONE.fullmatch(number) or _is_possible(number)
+
+
+@lru_cache(maxsize=4096)  # reading a number costs more than all other checks
+def _is_possible(number: str) -> bool:
     try:
-        return phonenumbers.is_possible_number(phonenumbers.parse(f"+{digits}", None))
+        return phonenumbers.is_possible_number(phonenumbers.parse(number, None))
     except phonenumbers.NumberParseException:
         return False
 

@@ -45,6 +45,8 @@ PREFIXED_CLEVERTAP_ID: Final = re.compile(f"__[gi]?{_HEX}|-[vgi]?{_HEX}")
 CLEVERTAP_ID: Final = re.compile(
     f"{PREFIXED_CLEVERTAP_ID.pattern}|(__|-)h{_CUSTOM}|[0-9A-Za-z]{{32}}|_w_[a-z0-9()!:@$_-]{{1,64}}"
 )
+# CleverTap's web kit at mParticle sends "undefined"; the others are what languages write for a missing value.
+PLACEHOLDERS: Final = frozenset({"undefined", "null", "nil", "none", "nan", "[object object]"})
 # Limited ad tracking gives an id of zeros. The Android SDK takes an ad id with eight of them in a row for none.
 BLANK_DEVICE: Final = re.compile("0{16}|__g[0-9a-f]*0{8}")
 

@@ -1,63 +1,27 @@
-"""Silent damage of keys and single values, the same for events and profiles."""
+"""Silent damage of single values, the same for events and profiles."""
 
-from collections.abc import Iterator, Mapping
 from datetime import date
-from functools import lru_cache
-from typing import Any
 
 from router_clevertap.sandbox import rules
 from router_clevertap.sandbox.damage import Damage, damage
 
 
-def key_damages(
-    data: Mapping[str, Any], path: str, forbidden: frozenset[str], reserved: Mapping[str, str]
-) -> Iterator[Damage]:
-    """Damage of the keys of one object.
-
-    `reserved` are the names with a meaning of their own, by the form in which CleverTap compares names.
-    """
-    seen: set[str] = set()
-    for key in data:
-        compared, codes = _key(key, forbidden)
-        for code in codes:
-            yield damage(code, path + key)
-        if compared in seen:
-            yield damage("key_collision", path + key)
-        seen.add(compared)
-        if reserved.get(compared, key) != key:
-            yield damage("misspelt_field", path + key)
+def value_damage(value: object, path: str) -> tuple[Damage, ...]:
+    """Damage of one scalar: at most one."""
+    code = _code(value)
+    return (damage(code, path),) if code else ()
 
 
-@lru_cache(maxsize=8192)  # a stream has few keys
-def _key(key: str, forbidden: frozenset[str]) -> tuple[str, tuple[str, ...]]:
-    """The key as CleverTap compares it once the SDKs' strippings are done, and the codes of its damage."""
-    kept = "".join(character for character in key if character not in forbidden)
-    codes = []
-    if not key.strip():
-        codes.append("empty_key")
-    if exceeds(key, rules.MAX_KEY_BYTES):
-        codes.append("key_too_long")
-    if kept != key:
-        codes.append("key_characters")
-    if key.startswith(rules.OWN_PREFIXES):
-        codes.append("system_key")
-    return rules.normalised(kept), tuple(codes)
-
-
-def value_damage(value: object, path: str) -> Iterator[Damage]:
-    """Damage of one scalar."""
-    if value is None:
-        yield damage("null_value", path)
-    elif isinstance(value, str):
+def _code(value: object) -> str:
+    if isinstance(value, str):
         if not value:
-            yield damage("empty_value", path)
-        elif exceeds(value, rules.MAX_VALUE_BYTES):
-            yield damage("value_too_long", path)
-        elif value.startswith("$D_"):
-            if not is_clevertap_date(value):
-                yield damage("malformed_date", path)
-        elif _is_iso_date(value):
-            yield damage("date_as_text", path)
+            return "empty_value"
+        if exceeds(value, rules.MAX_VALUE_BYTES):
+            return "value_too_long"
+        if value.startswith("$D_"):
+            return "" if is_clevertap_date(value) else "malformed_date"
+        return "date_as_text" if value[0] in "0123456789" and _is_iso_date(value) else ""
+    return "null_value" if value is None else ""
 
 
 def is_clevertap_date(value: object) -> bool:

@@ -5,8 +5,9 @@ from typing import Any
 import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from router_clevertap.sandbox import SandboxServer
+from router_clevertap.sandbox import SandboxServer, damage_of
 
+PAGE = httpx.Client()  # one for all examples: to make one costs more than to ask
 SCALARS = (
     st.none()
     | st.booleans()
@@ -62,4 +63,5 @@ def test_every_record_is_either_processed_or_refused(sandbox: SandboxServer, rec
     answer = response.json()
     assert answer["processed"] + len(answer["unprocessed"]) == len(records)
     assert answer["processed"] == len(sandbox.records())
-    assert httpx.get(f"{sandbox.url}/sandbox/overview").status_code == 200
+    assert PAGE.get(f"{sandbox.url}/sandbox/overview").status_code == 200
+    assert all(isinstance(damage_of(record), list) for record in records)

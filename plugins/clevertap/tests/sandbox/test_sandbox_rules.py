@@ -147,6 +147,8 @@ DAMAGED: list[tuple[str, dict[str, Any], str]] = [
     ("5.1 an Apple id is lower-case", device("-v" + "B2" * 16), "ghost_profile objectId"),
     ("5.1 an id of zeros is none", device("-v" + "0" * 32), "shared_device objectId"),
     ("5.1 an ad id with zeros is none", device("__g" + "a" * 20 + "0" * 12), "shared_device objectId"),
+    ("5.1 a missing id is none", event(identity="undefined"), "placeholder_identity identity"),
+    ("5.1 a missing id is none in Python", profile({}, identity="None"), "placeholder_identity identity"),
     ("5.1 a CleverTap ID is no identity", event(identity=GAID), "device_as_identity identity"),
     ("6 tokens have no other root key", token() | {"identity": "u1"}, "root_key_ignored identity"),
     ("6 web push has keys", token(WEB, type="chrome"), "token_without_keys tokenData.keys"),
