@@ -161,7 +161,7 @@ function showCounts(stats) {
   const damaged = sum(stats.damage);
   const counts = [
     ["Uploads", number(stats.calls)], ["Events", number(stats.records.event)], ["Profiles", number(stats.records.profile)],
-    ["People", number(stats.people)], ["Damaged", number(damaged), damaged ? "worn" : ""], ["Refused", number(refused), refused ? "bad" : ""], ["Received", size(stats.bytes)],
+    ["People", number(stats.people)], ["Damage", number(damaged), damaged ? "worn" : ""], ["Refused", number(refused), refused ? "bad" : ""], ["Received", size(stats.bytes)],
   ];
   at("counts").replaceChildren(...counts.map(([name, value, className]) => element("div", className || "", element("dt", "", name), element("dd", "", value))));
   at("codes").replaceChildren(...Object.entries(stats.refused).map(([code, count]) => pill(`${code} × ${number(count)}`, "bad slim")));

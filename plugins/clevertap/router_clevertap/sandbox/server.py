@@ -132,7 +132,7 @@ class SandboxServer:
         return refusals
 
     def damage(self, *, account: str | None = None, code: str | None = None) -> list[dict[str, Any]]:
-        """Silent damage of accepted records, oldest first: see `GET /sandbox/damage`."""
+        """The last 1000 faults of accepted records, oldest first; `stats()["damage"]` counts them all."""
         query = {name: value for name, value in (("account", account), ("code", code)) if value}
         damage: list[dict[str, Any]] = self._content(self._client.get("/sandbox/damage", params=query))["damage"]
         return damage
