@@ -165,7 +165,7 @@ function showCounts(stats) {
   ];
   at("counts").replaceChildren(...counts.map(([name, value, className]) => element("div", className || "", element("dt", "", name), element("dd", "", value))));
   at("codes").replaceChildren(...Object.entries(stats.refused).map(([code, count]) => pill(`${code} × ${number(count)}`, "bad slim")));
-  const worst = Object.entries(stats.damage).sort((one, other) => other[1] - one[1]).slice(0, 6);
+  const worst = Object.entries(stats.damage).sort((one, other) => other[1] - one[1]).slice(0, 3);
   at("damages").replaceChildren(...worst.map(([code, count]) => pill(`${code} × ${number(count)}`, "worn slim")));
 }
 
