@@ -336,6 +336,8 @@ class Kit:
     """mParticle's number for the partner, as it stands in `x-mp-kits`."""
     event_types: Collection[EventType]
     """Types that only the kit forwards; server-side they are skipped with `kit_only`."""
+    also_from_here: Callable[[Any], Collection[EventType]] | None = None
+    """Connection settings to those of `event_types` that are sent server-side after all."""
     settings: Callable[[Any, Any], Mapping[str, str]] | None = None
     """Configuration and connection settings to the settings that a client SDK gets. Must hold no secret."""
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 import orjson
 
 from router_clevertap.client import PASSCODE_HEADER, answered_body, merge, outcomes_from_answer, request_for
-from router_clevertap.identity import MODULE
+from router_clevertap.device import MODULE
 from router_clevertap.mapping import RecordMapper
+from router_clevertap.marks import Marks
 from router_clevertap.plan import Call, Plan, plan_of
 from router_clevertap.regions import host_of, is_known
-from router_clevertap.settings import ClevertapConfiguration, ClevertapConnection, web_kit_settings
+from router_clevertap.settings import ClevertapConfiguration, ClevertapConnection, OptOutChoice, web_kit_settings
 from router_core.components import (
     Accepts,
     Destination,
@@ -40,7 +41,14 @@ class ClevertapDestination(Destination):
     def __init__(self, context: DestinationContext) -> None:
         self._context = context
         self._settings: ClevertapConfiguration = context.settings
-        self._mapper = RecordMapper(context.connection_settings)
+        self._linked = Marks("linked", context.store)
+        self._suppressed = Marks("suppressed", context.store)
+        self._mapper = RecordMapper(
+            context.connection_settings,
+            self._settings.max_event_properties,
+            linked=self._linked,
+            suppressed=self._suppressed,
+        )
 
     async def open(self) -> None:
         """Warns of a region that this version does not know; CleverTap adds some now and then."""
@@ -55,8 +63,10 @@ class ClevertapDestination(Destination):
         earlier ones settled is reported and the rest is left to be retried.
         """
         last_start = self._context.clock.monotonic() + _DELIVER_SECONDS - _UPLOAD_SECONDS
+        await self._recall(records)
         plan = plan_of(records, self._mapper, self._settings.records_per_call)
         self._count(plan)
+        await self._suppressed.flush()
         sent: dict[str, Outcome] = {}
         for number, call in enumerate(plan.calls):
             if number > 0 and self._context.clock.monotonic() > last_start:  # cut off, the outcomes would be lost
@@ -69,7 +79,24 @@ class ClevertapDestination(Destination):
                     raise
                 plan.drop_unfinished(number, sent)
                 break
+        for device in plan.linked(list(sent.values())):
+            self._linked.mark(device)
+        await self._linked.flush()
         return plan.with_followers([*plan.settled, *sent.values()])
+
+    async def _recall(self, records: Sequence[Record]) -> None:
+        """Bring into memory what mapping asks of the users of these records."""
+        suppresses = self._context.connection_settings.opt_out is OptOutChoice.SUPPRESS
+        batch = None
+        for record in records:
+            if record.batch is batch:
+                continue
+            batch = record.batch
+            found = self._mapper.found(batch)
+            if found.device:
+                await self._linked.recall([found.device])
+            if suppresses and found.root is not None:
+                await self._suppressed.recall([found.root.value])
 
     async def _upload(self, call: Call) -> list[Outcome]:
         request = request_for(self._settings, call.items)
@@ -86,8 +113,12 @@ class ClevertapDestination(Destination):
         """The uploads, with the notes on what was changed; then one entry for what is not sent, if there is any."""
         plan = plan_of(records, self._mapper, self._settings.records_per_call)
         previews = [self._preview(plan, call) for call in plan.calls]
-        unsent = [_plain(outcome) for outcome in plan.settled]
-        unsent += [{"record": one, "code": "same_profile", "follows": led} for one, led in plan.followers.items()]
+        unsent = [_plain(outcome) | _notes(plan, {outcome.record_id}) for outcome in plan.settled]
+        unsent += [
+            {"record": one, "code": "same_profile", "follows": list(led.leaders)} | _notes(plan, {one})
+            for one, led in plan.followers.items()
+            if not led.has_own
+        ]
         return [*previews, {"not_sent": unsent}] if unsent else previews
 
     def _preview(self, plan: Plan, call: Call) -> Mapping[str, Any]:
@@ -99,7 +130,7 @@ class ClevertapDestination(Destination):
             "headers": {**request.headers, PASSCODE_HEADER: "***"},
             "body": orjson.loads(request.content),
             "records": call.record_ids,
-            "notes": [{"record": one, "code": n.code, "key": n.key} for one, n in plan.notes if one in sent],
+            **_notes(plan, sent),
         }
 
     async def check(self) -> None:
@@ -114,6 +145,12 @@ class ClevertapDestination(Destination):
             raise Unavailable(f"{problem} The settings could not be proved.") from problem
 
 
+def _notes(plan: Plan, records: Collection[str]) -> dict[str, Any]:
+    return {
+        "notes": [{"record": one, "code": note.code, "key": note.key} for one, note in plan.notes if one in records]
+    }
+
+
 def _plain(outcome: Outcome) -> dict[str, Any]:
     return {
         "record": outcome.record_id,
@@ -121,6 +158,16 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
         "code": outcome.code,
         "message": outcome.message,
     }
+
+
+def kit_types_from_here(settings: ClevertapConnection) -> Collection[EventType]:
+    """The kit's event types that a connection sends from here all the same."""
+    types = set()
+    if settings.forward_push_registrations:
+        types.add(EventType.PUSH_REGISTRATION)
+    if settings.opt_out is not OptOutChoice.KIT_ONLY:
+        types.add(EventType.OPT_OUT)
+    return types
 
 
 def _limits(settings: ClevertapConfiguration) -> Limits:
@@ -181,6 +228,7 @@ CLEVERTAP: Final = DestinationType(
                 EventType.PUSH_REGISTRATION,
             }
         ),
+        also_from_here=kit_types_from_here,
         settings=web_kit_settings,
     ),
 )
