@@ -96,7 +96,7 @@ def _properties_damage(data: dict[str, Any], path: str, of: KeyRules) -> Iterato
     yield from key_damage(data, path, of)
     for key, value in data.items():
         if not isinstance(value, list | dict):
-            yield from value_damage(value, path + key)
+            yield from value_damage(value, path + key, is_text=key in of.reserved.values())
         elif not value:
             yield damage("empty_value", path + key)
 

@@ -29,7 +29,7 @@ def profile_damage(data: dict[str, Any]) -> Iterator[Damage]:
         elif key == "DOB" and value not in (None, "") and not is_clevertap_date(value):
             yield damage("date_of_birth_as_text", path)
         else:
-            yield from value_damage(value, path)
+            yield from value_damage(value, path, is_text=key in _RESERVED)
             if value is not None and key in _FIELDS:
                 is_good, code = _FIELDS[key]
                 if not is_good(value):

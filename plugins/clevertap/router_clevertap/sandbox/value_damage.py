@@ -6,10 +6,12 @@ from router_clevertap.sandbox import rules
 from router_clevertap.sandbox.damage import Damage, damage
 
 
-def value_damage(value: object, path: str) -> tuple[Damage, ...]:
-    """Damage of one scalar: at most one."""
+def value_damage(value: object, path: str, *, is_text: bool = False) -> tuple[Damage, ...]:
+    """Damage of one scalar: at most one. `is_text`: its key never holds a date, so what looks like one is none."""
     code = _code(value)
-    return (damage(code, path),) if code else ()
+    if not code or (is_text and code in ("date_as_text", "malformed_date")):
+        return ()
+    return (damage(code, path),)
 
 
 def _code(value: object) -> str:

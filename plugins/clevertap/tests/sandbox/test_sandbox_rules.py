@@ -163,6 +163,8 @@ FINE = [
     profile({"Name": "A", "Email": "a@b.example", "Phone": "+35922333232", "DOB": "$D_643852800", "Age": 18}),
     profile({"Gender": "O", "Photo": "https://a.example/b.png", "Tz": "Europe/Sofia", "MSG-dndPhone": True}),
     profile({"category-unsubscribe": {"email": ["News"]}, "a": ["b", "c"], "d": {"$set": ["e"]}, "f": {"$delete": 1}}),
+    charged(**{"Charged ID": "2026-11-23"}),
+    profile({"Name": "2026-11-23", "GPID": "2026-11-23", "Customer Type": "$D_gold"}),
     profile({"n": {"$incr": 1}, "identity": "u2", "Email": {"$delete": True}, "Birthday": "in May"}),
     profile({f"key {n}": n for n in range(256)} | {"Name": "A"}),
     token(WEB, type="chrome", keys={"p256dh": "x", "auth": "y"}),
