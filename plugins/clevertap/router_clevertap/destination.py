@@ -9,13 +9,14 @@ from typing import Any, Final
 
 import orjson
 
+from router_clevertap.choices import OptOutChoice
 from router_clevertap.client import PASSCODE_HEADER, answered_body, merge, outcomes_from_answer, request_for
 from router_clevertap.device import MODULE
 from router_clevertap.mapping import RecordMapper
 from router_clevertap.marks import Marks
 from router_clevertap.plan import Call, Plan, plan_of
 from router_clevertap.regions import host_of, is_known
-from router_clevertap.settings import ClevertapConfiguration, ClevertapConnection, OptOutChoice, web_kit_settings
+from router_clevertap.settings import ClevertapConfiguration, ClevertapConnection, web_kit_settings
 from router_core.components import (
     Accepts,
     Destination,

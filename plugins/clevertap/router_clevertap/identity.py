@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from router_clevertap.choices import UserId
 from router_clevertap.device import CLEVERTAP_ID, MODULE, derived_clevertap_id, given_clevertap_id
 from router_clevertap.fields import MAX_ID_CHARS, email, id_text
 from router_clevertap.notes import NONE, Note, Notes
 from router_clevertap.phones import phone_check
-from router_clevertap.settings import ClevertapConnection, UserId
+from router_clevertap.settings import ClevertapConnection
 from router_core.events import EventBatch, UserIdentity
 from router_core.outcomes import Outcome
 

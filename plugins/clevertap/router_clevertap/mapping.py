@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import isfinite
 from typing import Any, Final
 
 import msgspec
 
 from router_clevertap.charged import charged_from_attributes
+from router_clevertap.choices import NestedValues, NullAttributes, OptOutChoice, ScreenViewName
 from router_clevertap.commerce import events_from_commerce
 from router_clevertap.commerce_details import PlainEvent
 from router_clevertap.device import given_clevertap_id
@@ -21,7 +21,8 @@ from router_clevertap.notes import NONE, Note, Notes
 from router_clevertap.optout import opted_out, unsubscribed
 from router_clevertap.profile import ProfileMapper, Said
 from router_clevertap.properties import MAX_PROPERTIES, PropertyCleaner
-from router_clevertap.settings import ClevertapConnection, NestedValues, NullAttributes, OptOutChoice, ScreenViewName
+from router_clevertap.settings import ClevertapConnection
+from router_clevertap.times import dated, seconds_of
 from router_clevertap.tokens import NoToken, token_of
 from router_core.events import (
     IDENTITY_ALIASES,
@@ -39,8 +40,6 @@ from router_core.records import PROFILE_UPDATE, Record
 
 Item = Mapping[str, Any]
 """One record of an upload's `d`, ready to be encoded."""
-_EARLIEST: Final = 1_000_000_000  # Unix seconds; ten digits, so that a time in the wrong unit does not pass
-_LATEST: Final = 9_999_999_999
 _SDK_CHANNELS: Final = ("javascript", "native")
 
 
@@ -104,10 +103,11 @@ class RecordMapper:
 
     def map(self, record: Record) -> Mapped:
         """The items of one record, or its outcome. Never raises for odd data of a user."""
-        root = self.found(record.batch).root
+        found = self._found if record.batch is self._batch else self.found(record.batch)
+        root = found.root
         if root is None:
             outcome = no_identity(record.id, record.batch, self._settings.user_id)
-            return Mapped((), outcome, self._found.notes)
+            return Mapped((), outcome, found.notes)
         event = record.event
         if self._suppresses and root.value in self._suppressed and type(event) is not OptOut:
             return self._skipped(record, "opted_out", "The user opted out.")
@@ -139,8 +139,8 @@ class RecordMapper:
             return self._events(record, root, charged_from_attributes(attributes, self._properties), name_notes)
         data, notes = self._properties.properties(attributes)
         ts, stamp_notes = self._stamp(record)
-        item = {"type": "event", root.key: root.value, "evtName": name.text, "evtData": data}
-        return Mapped((_dated(item, ts),), None, name_notes + notes + stamp_notes)
+        item: dict[str, Any] = {"type": "event", root.key: root.value, "evtName": name.text, "evtData": data}
+        return Mapped((dated(item, ts),), None, name_notes + notes + stamp_notes)
 
     def _commerce(self, record: Record, root: Root, event: CommerceEvent) -> Mapped:
         plain = events_from_commerce(event, self._properties)
@@ -155,26 +155,16 @@ class RecordMapper:
         items = []
         for name, data, more in plain:
             clean = self._names[name].text
-            items.append(_dated({"type": "event", root.key: root.value, "evtName": clean, "evtData": data}, ts))
+            items.append(dated({"type": "event", root.key: root.value, "evtName": clean, "evtData": data}, ts))
             notes += more
         return Mapped(tuple(items), None, notes + stamp_notes)
 
     def _stamp(self, record: Record) -> tuple[int, Notes]:
-        """The record's time in Unix seconds, and the notes that go with its items.
-
-        Where the event's own time makes no sense, the time of acceptance is nearer to it than CleverTap's of arrival;
-        0 if that makes no sense either.
-        """
-        raw = None if record.event is None else record.event.timestamp_unixtime_ms
-        if raw is not None:
-            seconds = raw // 1000 if type(raw) is int else _seconds(raw)
-            if _EARLIEST <= seconds <= _LATEST:
-                return seconds, self._found.notes
-        accepted = record.context.received_at_ms // 1000
-        accepted = accepted if _EARLIEST <= accepted <= _LATEST else 0
-        if raw is None:
-            return accepted, self._found.notes
-        return accepted, (*self._found.notes, Note("bad_timestamp", "timestamp_unixtime_ms"))
+        """The record's time in Unix seconds, and the notes that go with its items."""
+        seconds, is_good = seconds_of(record)
+        if is_good:
+            return seconds, self._found.notes
+        return seconds, (*self._found.notes, Note("bad_timestamp", "timestamp_unixtime_ms"))
 
     # --- profiles -----------------------------------------------------------------------------------------------------
 
@@ -226,9 +216,9 @@ class RecordMapper:
         if not data and not linked:
             return self._skipped(record, "nothing_to_say", "It would leave CleverTap's profile as it is.", notes)
         ts, stamp_notes = self._stamp(record)
-        items = [_dated(link(linked, person), ts)] if linked else []
+        items = [dated(link(linked, person), ts)] if linked else []
         if data:
-            items.append(_dated({"type": "profile", root.key: root.value, "profileData": data}, ts))
+            items.append(dated({"type": "profile", root.key: root.value, "profileData": data}, ts))
         return Mapped(tuple(items), None, notes + stamp_notes, linked)
 
     # --- what only kits forward, unless a setting says otherwise ------------------------------------------------------
@@ -253,21 +243,6 @@ class RecordMapper:
 
     def _skipped(self, record: Record, code: str, message: str, notes: Notes = NONE) -> Mapped:
         return Mapped((), Outcome.skipped(record.id, code, message), notes + self._found.notes)
-
-
-def _dated(item: dict[str, Any], ts: int) -> dict[str, Any]:
-    """The item with its time; without any, CleverTap takes that of arrival."""
-    if ts:
-        item["ts"] = ts
-    return item
-
-
-def _seconds(milliseconds: Any) -> int:
-    """Milliseconds that came as text or with a fraction, in seconds; 0 if they are no time."""
-    if isinstance(milliseconds, str) and len(milliseconds) < 20 and milliseconds.isascii() and milliseconds.isdigit():
-        return int(milliseconds) // 1000
-    is_number = isinstance(milliseconds, float) and isfinite(milliseconds)
-    return int(milliseconds) // 1000 if is_number else 0
 
 
 def map_record(record: Record, settings: ClevertapConnection) -> Mapped:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from router_core.records import Record
 
 _ROOT_IDS: Final = ("identity", "objectId", "FBID", "GPID")
-Said = dict[str, tuple[Any, str]]
-"""Key of a profile to its last value and the record that said it."""
+_MOST_KEPT: Final = 8
+"""Profiles of one user that are compared with the next; of an older one, a repetition is sent again."""
 
 
 class News:
-    """Knows the last value of each profile's keys in one delivery group.
+    """Knows what was said last of each user's profile in one delivery group.
 
     A user may have two root ids in a group, before and after a login, which CleverTap may hold as one profile: when
-    the id changes, what both said is forgotten.
+    the id changes, what was said of both is forgotten.
     """
 
     def __init__(self) -> None:
-        self._said: dict[str, Said] = {}
+        self._said: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
         self._root_of_user: dict[int, str] = {}
 
     def said_by(self, record: Record, item: Mapping[str, Any]) -> set[str]:
         """The records that have said all that the profile item says; empty if something of it is new."""
-        root = next(f"{key}:{item[key]}" for key in _ROOT_IDS if key in item)
+        key = "identity" if "identity" in item else next(key for key in _ROOT_IDS if key in item)
+        root = f"{key}:{item[key]}"
         user = record.context.user
         before = self._root_of_user.get(user)
         if before != root:
@@ -33,15 +34,25 @@ class News:
             if before is not None:
                 self._said.pop(before, None)
                 self._said.pop(root, None)
-        said = self._said.setdefault(root, {})
         data = item["profileData"]
-        if said:
-            known = [said.get(key) for key in data]
-            if all(one is not None and _equal(one[0], value) for one, value in zip(known, data.values(), strict=True)):
-                return {one[1] for one in known if one is not None}
-        for key, value in data.items():
-            said[key] = (value, record.id)
+        said = self._said.get(root)
+        if said is None:
+            self._said[root] = [(record.id, data)]
+            return set()
+        leaders = {_sayer(said, key, value) for key, value in data.items()}
+        if "" not in leaders:
+            return leaders
+        said.append((record.id, data))
+        del said[:-_MOST_KEPT]
         return set()
+
+
+def _sayer(said: Sequence[tuple[str, Mapping[str, Any]]], key: str, value: Any) -> str:
+    """The record that said last what the key is, if it said this value; empty otherwise."""
+    for record_id, data in reversed(said):
+        if key in data:
+            return record_id if _equal(data[key], value) else ""
+    return ""
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -13,6 +13,7 @@ from router_core.events import UserAttributeChange, UserIdentityChange
 from router_core.outcomes import Disposition, Outcome
 from router_core.records import Record
 
+_CHANGES: Final = frozenset({UserAttributeChange, UserIdentityChange})
 TOKENS_PER_CALL: Final = 100  # official documentation, "Upload Device Tokens"
 _WORST_FIRST: Final = (Disposition.RETRY, Disposition.REJECTED, Disposition.DELIVERED)
 
@@ -24,13 +25,10 @@ class Call:
     record_ids: list[str] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
 
-    def has_room(self, part: Sequence[Item], records_per_call: int) -> bool:
-        """Whether CleverTap takes these items in the same upload."""
-        if len(self.items) + len(part) > records_per_call:
-            return False
-        if part[0]["type"] != "token":
-            return True
-        return len([item for item in self.items if item["type"] == "token"]) < TOKENS_PER_CALL
+    @property
+    def tokens(self) -> int:
+        """How many of the items are device tokens."""
+        return len([item for item in self.items if item["type"] == "token"])
 
 
 class Following(NamedTuple):
@@ -95,8 +93,13 @@ def plan_of(records: Sequence[Record], mapper: RecordMapper, records_per_call: i
         if mapped.outcome is not None:
             plan.settled.append(mapped.outcome)
             continue
-        for part in _parts(_unsaid(record, mapped, plan, news), records_per_call):
-            if not call.has_room(part, records_per_call):  # keep a record's items in one upload
+        items = mapped.items
+        kind = items[0]["type"]
+        if kind == "profile":
+            items = _unsaid(record, mapped, plan, news)
+        for part in (items,) if len(items) <= records_per_call else _parts(items, records_per_call):
+            is_full = len(call.items) + len(part) > records_per_call  # a record's items stay in one upload
+            if is_full or (kind == "token" and call.tokens == TOKENS_PER_CALL):
                 plan.calls.append(call)
                 call = Call()
             call.record_ids.extend([record.id] * len(part))
@@ -108,8 +111,6 @@ def plan_of(records: Sequence[Record], mapper: RecordMapper, records_per_call: i
 
 def _unsaid(record: Record, mapped: Mapped, plan: Plan, news: News) -> tuple[Item, ...]:
     """The items of a record that are not said already by records before it; puts down whom it follows."""
-    if mapped.items[0]["type"] != "profile":
-        return mapped.items
     new: list[Item] = []
     leaders: set[str] = set()
     for item in mapped.items:
@@ -132,9 +133,7 @@ def _changes_by_time(records: Sequence[Record]) -> Sequence[Record]:
 
     Other records keep their places: the profile update of a batch comes first, events in the order they came in.
     """
-    changes = [
-        place for place, record in enumerate(records) if type(record.event) in (UserAttributeChange, UserIdentityChange)
-    ]
+    changes = [place for place, record in enumerate(records) if type(record.event) in _CHANGES]
     if len(changes) < 2:
         return records
     ordered = list(records)
@@ -149,10 +148,6 @@ def _changes_by_time(records: Sequence[Record]) -> Sequence[Record]:
 
 
 def _parts(items: tuple[Item, ...], size: int) -> Iterator[tuple[Item, ...]]:
-    if len(items) <= size:
-        if items:
-            yield items
-        return
     for start in range(0, len(items), size):
         yield items[start : start + size]
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from router_clevertap import phones
+from router_clevertap.choices import (
+    NestedValues,
+    NullAttributes,
+    OptOutChoice,
+    ScreenViewName,
+    UserId,
+    user_id_from_text,
+)
 from router_clevertap.regions import host_of, region_from_text
 from router_core.components import ConfigurationSettings, ConnectionSettings, setting
-from router_core.events import IDENTITY_ALIASES, Platform
+from router_core.events import Platform
 
 _WHERE = "In CleverTap's dashboard it stands under Settings → Project"
 _ACCOUNT_MEND = f"The Account ID is empty or has characters that an ID cannot have. {_WHERE} (Project ID)."
@@ -95,77 +102,10 @@ class ClevertapConfiguration(ConfigurationSettings):
         return self.base_url or f"https://{host_of(self.region)}"
 
 
-class UserId(StrEnum):
-    """What can name the user at CleverTap: mParticle's user identities and its own id, by core's names."""
-
-    CUSTOMER_ID = "customer_id"
-    EMAIL = "email"
-    MPID = "mpid"
-    MOBILE_NUMBER = "mobile_number"
-    FACEBOOK = "facebook"
-    GOOGLE = "google"
-    OTHER = "other"
-    OTHER_ID_2 = "other_id_2"
-    OTHER_ID_3 = "other_id_3"
-    OTHER_ID_4 = "other_id_4"
-    OTHER_ID_5 = "other_id_5"
-    OTHER_ID_6 = "other_id_6"
-    OTHER_ID_7 = "other_id_7"
-    OTHER_ID_8 = "other_id_8"
-    OTHER_ID_9 = "other_id_9"
-    OTHER_ID_10 = "other_id_10"
-
-
-_SPELLINGS: Final = {
-    **{spelling: identity.value for spelling, identity in IDENTITY_ALIASES.items()},
-    "phone": "mobile_number",
-    "phone_number": "mobile_number",
-    "mparticle_id": "mpid",
-}
-
-
-def _user_id(value: Any) -> Any:
-    """Fold mParticle's spellings, such as `customerId` and `other2`, into core's names."""
-    if not isinstance(value, str):
-        return value
-    word = value.strip().lower().replace(" ", "_").replace("-", "_")
-    return _SPELLINGS.get(word, word)
-
-
-class ScreenViewName(StrEnum):
-    """How the event of a screen view is named."""
-
-    PREFIXED = "prefixed"
-    BARE = "bare"
-
-
-class NestedValues(StrEnum):
-    """What becomes of objects within attributes."""
-
-    JSON_TEXT = "json_text"
-    FLATTEN = "flatten"
-
-
-class NullAttributes(StrEnum):
-    """What a user attribute without a value means."""
-
-    BY_SOURCE = "by_source"
-    TAG = "tag"
-    LEAVE_OUT = "leave_out"
-
-
-class OptOutChoice(StrEnum):
-    """What an opt-out does."""
-
-    KIT_ONLY = "kit_only"
-    UNSUBSCRIBE = "unsubscribe"
-    SUPPRESS = "suppress"
-
-
 class ClevertapConnection(ConnectionSettings):
     """One input's connection to a CleverTap account. The first seven say who a record is about, in their order."""
 
-    user_id: Annotated[UserId, BeforeValidator(_user_id)] = setting(
+    user_id: Annotated[UserId, BeforeValidator(user_id_from_text)] = setting(
         UserId.CUSTOMER_ID, title="User ID", help="The identity that is sent as CleverTap's `identity`.",
         example="customer_id",
     )  # fmt: skip

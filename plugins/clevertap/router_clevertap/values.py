@@ -17,6 +17,7 @@ from router_clevertap.dates import clevertap_date, is_clevertap_date
 from router_clevertap.names import cut
 
 MAX_VALUE_BYTES: Final = 512  # official documentation, "Platform considerations"
+_SURELY_SHORT: Final = MAX_VALUE_BYTES // 4  # characters; UTF-8 needs at most four bytes for one
 MAX_LIST_ITEMS: Final = 100  # official documentation: multi-value properties; the oldest items fall out
 LARGEST_INTEGER: Final = 2**63 - 1  # the JSON encoder takes no more, and CleverTap's numbers are doubles at best
 
@@ -36,6 +37,17 @@ def plain_value(value: Any, *, convert_dates: bool = True) -> tuple[Any, str]:
     text = json_text(value)
     short = cut(text, MAX_VALUE_BYTES)
     return short, "nested_as_text" if len(short) == len(text) else "nested_cut"
+
+
+def is_surely_plain(value: Any) -> bool:
+    """A quick look: whether `plain_value` would return the value as it is. False means only: look closer."""
+    kind = type(value)
+    if kind is str:
+        length = len(value)
+        return 0 < length <= _SURELY_SHORT and value[0] != "$" and (length < 10 or value[4] != "-")
+    if kind is int:
+        return bool(-LARGEST_INTEGER <= value <= LARGEST_INTEGER)
+    return kind is bool
 
 
 def text_value(text: str, convert_dates: bool) -> tuple[str | None, str]:

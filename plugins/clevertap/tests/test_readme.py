@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel, SecretStr
+from router_clevertap.choices import UserId
 from router_clevertap.regions import REGIONS, host_of
-from router_clevertap.settings import ClevertapConfiguration, ClevertapConnection, UserId
+from router_clevertap.settings import ClevertapConfiguration, ClevertapConnection
 
 FILE = Path(__file__).parents[1] / "README.md"
 README = FILE.read_text()

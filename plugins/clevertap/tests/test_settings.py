@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from router_clevertap.choices import UserId
 from router_clevertap.regions import REGIONS, host_of, is_known, region_from_text
-from router_clevertap.settings import ClevertapConfiguration, ClevertapConnection, UserId, web_kit_settings
+from router_clevertap.settings import ClevertapConfiguration, ClevertapConnection, web_kit_settings
 
 GOOD: dict[str, Any] = {"account_id": "TEST-123-456Z", "passcode": "s3cret-passcode"}
 
