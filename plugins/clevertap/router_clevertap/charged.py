@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from router_clevertap.commerce_details import (
+    TEXTS,
     PlainEvent,
     action_details,
     amount_of,
@@ -67,13 +68,13 @@ def _charged(
     notes: list[Note],
     cleaner: PropertyCleaner,
 ) -> list[PlainEvent]:
-    flat, changed = cleaner.properties(own)
+    flat, changed = cleaner.properties(own, TEXTS)
     data = dict(list(flat.items())[: cleaner.max_properties - bool(items)])
     notes += changed
     notes += [Note("too_many_properties", key) for key in list(flat)[len(data) :]]
     cleaned = []
     for item in items[:MAX_ITEMS]:
-        properties, changed = cleaner.properties(item)
+        properties, changed = cleaner.properties(item, TEXTS)
         notes += changed
         if properties:
             cleaned.append(properties)
@@ -81,7 +82,7 @@ def _charged(
         data["Items"] = cleaned
     if len(items) > MAX_ITEMS:
         notes.append(Note("items_split", "Items"))
-    rest = (cleaner.properties({**shared, **item}) for item in items[MAX_ITEMS:])
+    rest = (cleaner.properties({**shared, **item}, TEXTS) for item in items[MAX_ITEMS:])
     return [PlainEvent(CHARGED, data, tuple(notes)), *(PlainEvent(SPLIT_NAME, *one) for one in rest)]
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from router_clevertap.charged import charged_from_purchase
 from router_clevertap.commerce_details import (
+    TEXTS,
     PlainEvent,
     action_details,
     given,
@@ -44,7 +45,7 @@ def events_from_commerce(event: CommerceEvent, cleaner: PropertyCleaner) -> list
 
 def _plain(expanded: Expanded, event: CommerceEvent, cleaner: PropertyCleaner) -> PlainEvent:
     name, details, notes = expanded
-    data, changed = cleaner.properties(with_own(details, event.custom_attributes, notes))
+    data, changed = cleaner.properties(with_own(details, event.custom_attributes, notes), TEXTS)
     return PlainEvent(name, data, (*notes, *changed))
 
 

@@ -14,6 +14,16 @@ from router_core.events import CommerceEvent, Product, ProductAction, Promotion
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,300}(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
 
 
+TEXTS: Final = frozenset(
+    (
+        *("Charged ID", "Currency", "Transaction Id", "Affiliation", "Coupon Code", "Checkout Options"),
+        *("Currency Code", "Product Action List", "Product List Source", "Product Impression List"),
+        *("Name", "Id", "Brand", "Category", "Variant", "Creative"),
+    )
+)
+"""Ids, names and codes: never dates, whatever they look like."""
+
+
 class PlainEvent(NamedTuple):
     """One CleverTap event."""
 

@@ -23,6 +23,9 @@ from router_clevertap.values import MAX_LIST_ITEMS, MAX_VALUE_BYTES
 MAX_ID_CHARS: Final = 120  # recorded answer of 2017, code 523
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")  # "1234" and "$$$$$" fail (recorded answers)
 _TIME_ZONE: Final = re.compile(r"[A-Za-z0-9_+:/-]{1,64}")
+_PLACEHOLDERS: Final = frozenset({"undefined", "null", "nil", "none", "nan", "[object object]"})
+_LONGEST_PLACEHOLDER: Final = 20  # characters, with blanks around it
+_DEVICE_ID: Final = re.compile("__[gi]?[0-9a-f]{32}|-[vgi]?[0-9a-f]{32}")  # official documentation, "Set CleverTap ID"
 _WHOLE_YEARS: Final = re.compile("[0-9]{1,3}")
 _CHANNEL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,63}")
 _GENDERS: Final = {
@@ -41,12 +44,25 @@ def text(value: Any) -> str | None:
     return cut(str(value).strip(), MAX_VALUE_BYTES).rstrip() or None
 
 
+def is_usable_id(words: str) -> bool:
+    """Whether the text can name one person. An id that is too long must not be cut: it would be somebody else's.
+
+    Words for a missing value would make one person of all who have none (CleverTap's web kit at mParticle sends
+    `undefined`), and a CleverTap ID names a device.
+    """
+    if not 0 < len(words) <= MAX_ID_CHARS or words.isspace():
+        return False
+    if len(words) < _LONGEST_PLACEHOLDER and words.strip().lower() in _PLACEHOLDERS:
+        return False
+    return words[0] not in "_-" or not _DEVICE_ID.fullmatch(words)
+
+
 def id_text(value: Any) -> str | None:
-    """An id, which must never be cut: it would be somebody else's."""
+    """An id, without blanks around it."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return None
     words = str(value).strip()
-    return words if 0 < len(words) <= MAX_ID_CHARS else None
+    return words if is_usable_id(words) else None
 
 
 def email(value: Any) -> str | None:

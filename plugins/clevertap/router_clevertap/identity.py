@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from router_clevertap.choices import UserId
 from router_clevertap.device import CLEVERTAP_ID, MODULE, derived_clevertap_id, given_clevertap_id
-from router_clevertap.fields import MAX_ID_CHARS, email, id_text
+from router_clevertap.fields import email, id_text, is_usable_id
 from router_clevertap.notes import NONE, Note, Notes
 from router_clevertap.phones import phone_check
 from router_clevertap.settings import ClevertapConnection
@@ -51,7 +51,7 @@ class RootFinder:
         """The root id of all records of the batch."""
         person = person_of(batch, self._settings.user_id)
         notes: Notes = NONE
-        if len(person) > MAX_ID_CHARS:  # must never be cut: it would be somebody else's
+        if person and not is_usable_id(person):
             person, notes = "", (Note("bad_identity", self._settings.user_id.value),)
         if person and batch.integration_attributes is None and not self._settings.link_derived_ids:
             return Found(Root("identity", person))
@@ -101,7 +101,7 @@ def _identity_step(key: str, identity: UserIdentity, check: Callable[[Any], str 
 
 
 def _root(key: str, value: str) -> Root | None:
-    return Root(key, value) if 0 < len(value) <= MAX_ID_CHARS else None
+    return Root(key, value) if value and (key == "objectId" or is_usable_id(value)) else None
 
 
 def person_of(batch: EventBatch, user_id: UserId) -> str:

@@ -20,7 +20,7 @@ NONE: Notes = ()
 
 CODES: Final[Mapping[str, str]] = {
     # Ids and times of a record.
-    "bad_identity": "an id of more than 120 characters is none; the next in the order is taken",
+    "bad_identity": "too long for an id (120 characters), a word such as `null`, or a device's id; it counts as none",
     "bad_clevertap_id": "what stands as CleverTap ID has no form that CleverTap's SDKs give to one",
     "bad_timestamp": "the event's time is no time in milliseconds; the time of acceptance is sent",
     # Names.

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import isfinite
 from typing import Any, Final
 
 from router_clevertap.names import Remembered, clean_key
 from router_clevertap.notes import NONE, Note, Notes
-from router_clevertap.values import LARGEST_INTEGER, MAX_VALUE_BYTES, flattened, looks_like_date, plain_value
+from router_clevertap.values import (
+    LARGEST_INTEGER,
+    MAX_VALUE_BYTES,
+    flattened,
+    looks_like_date,
+    plain_value,
+    short_text,
+)
 
 MAX_PROPERTIES: Final = 100  # official documentation of 2026; an account's own limit may be higher
 _SURELY_SHORT: Final = MAX_VALUE_BYTES // 4  # characters; UTF-8 needs at most four bytes for one
@@ -27,17 +34,22 @@ class PropertyCleaner:
         self._keys = Remembered(clean_key)
         self._clean_shapes: set[tuple[str, ...]] = set()
 
-    def properties(self, attributes: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], Notes]:
-        """Properties that CleverTap takes, and what had to be changed. May be `attributes` itself: do not change it."""
+    def properties(
+        self, attributes: Mapping[str, Any] | None, texts: Collection[str] = ()
+    ) -> tuple[Mapping[str, Any], Notes]:
+        """Properties that CleverTap takes, and what had to be changed. May be `attributes` itself: do not change it.
+
+        `texts` are keys whose values are never dates, whatever they look like.
+        """
         if not attributes:
             return {}, NONE
         if tuple(attributes) not in self._clean_shapes:
-            return self._cleaned(attributes)
+            return self._cleaned(attributes, texts)
         if _all_clean(attributes.values()):
             return attributes, NONE
-        return self._cleaned(attributes)
+        return self._cleaned(attributes, texts)
 
-    def _cleaned(self, attributes: Mapping[str, Any]) -> tuple[Mapping[str, Any], Notes]:
+    def _cleaned(self, attributes: Mapping[str, Any], texts: Collection[str]) -> tuple[Mapping[str, Any], Notes]:
         self._remember_if_clean(attributes)
         properties: dict[str, Any] = {}
         taken: set[str] = set()
@@ -47,7 +59,11 @@ class PropertyCleaner:
             if not key.text:
                 notes.append(Note(key.note, raw))
                 continue
-            value, changed = plain_value(raw_value, convert_dates=self._convert_dates)
+            value: Any
+            if raw in texts and raw_value and isinstance(raw_value, str):
+                value, changed = short_text(raw_value)
+            else:
+                value, changed = plain_value(raw_value, convert_dates=self._convert_dates)
             if value is None:
                 notes.append(Note(changed, raw))
             elif key.compared in taken:

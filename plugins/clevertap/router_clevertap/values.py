@@ -60,6 +60,11 @@ def text_value(text: str, convert_dates: bool) -> tuple[str | None, str]:
         date = clevertap_date(text)
         if date is not None:
             return date, "date_converted"
+    return short_text(text)
+
+
+def short_text(text: str) -> tuple[str, str]:
+    """Text of at most 512 bytes, whatever it looks like."""
     short = cut(text, MAX_VALUE_BYTES)
     return short, "value_cut" if len(short) != len(text) else ""
 

@@ -10,12 +10,13 @@ import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from router_clevertap.choices import NestedValues, NullAttributes, OptOutChoice, ScreenViewName, UserId
+from router_clevertap.commerce_details import TEXTS
 from router_clevertap.fields import CHECKS
 from router_clevertap.mapping import RecordMapper
 from router_clevertap.names import RESTRICTED_EVENT_NAMES
 from router_clevertap.notes import CODES
 from router_clevertap.plan import plan_of
-from router_clevertap.sandbox import SandboxSettings, damage_of
+from router_clevertap.sandbox import Damage, SandboxSettings, damage_of
 from router_clevertap.sandbox.record_checks import record_refusal
 from router_clevertap.settings import ClevertapConnection
 
@@ -119,8 +120,13 @@ def assert_taken(records: list[Record], settings: ClevertapConnection) -> None:
     plan = plan_of(records, mapper, 1000)
     for item in [item for call in plan.calls for item in call.items]:
         sent = json.loads(orjson.dumps(item))
-        assert damage_of(sent) == [], item
+        assert [one for one in damage_of(sent) if not _is_known(one)] == [], item
         assert record_refusal(sent, SANDBOX) is None, item
+
+
+def _is_known(damage: Damage) -> bool:
+    """Ids and names of commerce stay text, also where the sandbox takes them for dates."""
+    return damage.code in ("date_as_text", "malformed_date") and damage.field.rpartition(".")[2] in TEXTS
 
 
 @anything

@@ -184,3 +184,11 @@ def test_a_commerce_event_without_commerce_is_skipped(record: Make) -> None:
     outcome = mapped(record("commerce_event", {"screen_name": "Checkout"})).outcome
     assert outcome is not None
     assert (outcome.disposition, outcome.code) == ("skipped", "nothing_to_say")
+
+
+def test_ids_and_names_of_products_are_never_dates(record: Make) -> None:
+    product = {"id": "2024-01-01", "name": "$D_x", "custom_attributes": {"made": "2024-01-01"}}
+    data = mapped(record("commerce_event", action("purchase", [product], total_amount=1, transaction_id="2024-01-01")))
+    sent = data.items[0]["evtData"]
+    assert (sent["Charged ID"], sent["Transaction Id"]) == ("2024-01-01", "2024-01-01")
+    assert sent["Items"] == [{"Id": "2024-01-01", "Name": "$D_x", "made": "$D_1704067200"}]

@@ -89,6 +89,12 @@ def test_an_id_that_is_too_long_is_none_and_is_noted(record: Make) -> None:
     assert found(record, {**BATCH, "user_identities": {"customer_id": "x" * 120}}).root == ("identity", "x" * 120)
 
 
+@pytest.mark.parametrize("word", ["undefined", "NULL", " none ", "NaN", "[object Object]", GIVEN, "-v" + GIVEN[2:]])
+def test_a_word_for_nothing_and_a_devices_id_name_no_person(record: Make, word: str) -> None:
+    batch = {"user_identities": {"customer_id": word}}
+    assert found(record, batch) == (None, "", (("bad_identity", "customer_id"),))
+
+
 @pytest.mark.parametrize(
     ("settings", "gone", "device"),
     [
