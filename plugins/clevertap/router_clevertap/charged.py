@@ -50,10 +50,10 @@ def charged_from_attributes(attributes: Mapping[str, Any] | None, cleaner: Prope
         key = _KEYS.get(clean_key(raw).compared, raw)
         if key in own or (key == "Items" and items):
             notes.append(Note("key_collision", raw))
-        elif key == "Items" and isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        elif key == "Items" and isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             items = value
         elif key == "Items" or (key == "Amount" and amount_of(value) is None):
-            notes.append(Note("empty_value" if value in (None, "") else "invalid_field", raw))
+            notes.append(Note("empty_value" if value in (None, "", []) else "invalid_field", raw))
         else:
             own[key] = amount_of(value) if key == "Amount" else value
             if key != raw:

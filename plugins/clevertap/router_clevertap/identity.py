@@ -21,7 +21,7 @@ from router_clevertap.settings import ClevertapConnection
 from router_core.events import EventBatch, UserIdentity
 from router_core.outcomes import Outcome
 
-_USUAL_SPELLING: Final = {UserId.CUSTOMER_ID: "customerid"}  # mParticle's Python and Node clients
+_USUAL_SPELLINGS: Final = {UserId.CUSTOMER_ID: ("customer_id", "customerid")}  # mParticle's Python and Node clients
 
 
 class Root(NamedTuple):
@@ -45,11 +45,12 @@ class RootFinder:
 
     def __init__(self, settings: ClevertapConnection) -> None:
         self._settings = settings
+        self._person = person_finder(settings.user_id)
         self._fallbacks = tuple(_fallbacks(settings))
 
     def find(self, batch: EventBatch) -> Found:
         """The root id of all records of the batch."""
-        person = person_of(batch, self._settings.user_id)
+        person = self._person(batch)
         notes: Notes = NONE
         if person and not is_usable_id(person):
             person, notes = "", (Note("bad_identity", self._settings.user_id.value),)
@@ -104,14 +105,24 @@ def _root(key: str, value: str) -> Root | None:
     return Root(key, value) if value and (key == "objectId" or is_usable_id(value)) else None
 
 
-def person_of(batch: EventBatch, user_id: UserId) -> str:
-    """The value of the identity that names the user, as text; empty if the batch has none."""
+def person_finder(user_id: UserId) -> Callable[[EventBatch], str]:
+    """Finds the value of the identity that names the user, as text; empty if the batch has none."""
     if user_id is UserId.MPID:
-        return _mpid(batch)
-    value = (batch.user_identities or {}).get(_USUAL_SPELLING.get(user_id, user_id.value))
-    if type(value) is not str or not value:  # another spelling, a number, or not there
-        value = batch.identities.get(UserIdentity(user_id.value), "")
-    return value if not value.isspace() else ""
+        return _mpid
+    identity = UserIdentity(user_id.value)
+    spellings = _USUAL_SPELLINGS.get(user_id, (user_id.value,))
+
+    def person(batch: EventBatch) -> str:
+        given = batch.user_identities or {}
+        for spelling in spellings:
+            value = given.get(spelling)
+            if type(value) is str and value:
+                break
+        else:  # another spelling, a number, or not there
+            value = batch.identities.get(identity, "")
+        return value if not value.isspace() else ""
+
+    return person
 
 
 def _mpid(batch: EventBatch) -> str:

@@ -154,9 +154,9 @@ class RecordMapper:
         ts, stamp_notes = self._stamp(record)
         items = []
         for name, data, more in plain:
-            clean = self._names[name].text
-            items.append(dated({"type": "event", root.key: root.value, "evtName": clean, "evtData": data}, ts))
-            notes += more
+            clean = self._names[name]
+            items.append(dated({"type": "event", root.key: root.value, "evtName": clean.text, "evtData": data}, ts))
+            notes += (Note(clean.note, name), *more) if clean.note else more
         return Mapped(tuple(items), None, notes + stamp_notes)
 
     def _stamp(self, record: Record) -> tuple[int, Notes]:

@@ -97,6 +97,10 @@ def plan_of(records: Sequence[Record], mapper: RecordMapper, records_per_call: i
         kind = items[0]["type"]
         if kind == "profile":
             items = _unsaid(record, mapped, plan, news)
+        if len(items) == 1 and len(call.items) < records_per_call and kind != "token":  # nearly all records
+            call.record_ids.append(record.id)
+            call.items.append(items[0])
+            continue
         for part in (items,) if len(items) <= records_per_call else _parts(items, records_per_call):
             is_full = len(call.items) + len(part) > records_per_call  # a record's items stay in one upload
             if is_full or (kind == "token" and call.tokens == TOKENS_PER_CALL):

@@ -108,6 +108,8 @@ class ProfileMapper:
         if customer and root.key == "identity" and root.value != customer:
             good = id_text(customer)
             draft.put("identity", good, "customer_id") if good else draft.note("bad_identity", "customer_id")
+        if len(identities) == bool(customer):
+            return  # there is no other
         for identity, field in _IDENTITY_FIELDS.items():
             if identity in identities:
                 draft.put_field(field, self._checks[field](identities[identity]), identities[identity], identity.value)

@@ -91,6 +91,8 @@ def list_value(items: list[Any]) -> tuple[Any, str]:
     """
     if not items:
         return {"$delete": True}, ""
+    if len(items) <= MAX_LIST_ITEMS and all(map(_is_short_text, items)) and len(set(items)) == len(items):
+        return {"$set": items}, ""
     words = [item if isinstance(item, str) else json_text(item) for item in items if item is not None and item != ""]
     different = list(dict.fromkeys(cut(word, MAX_VALUE_BYTES) for word in words))
     if not different:
@@ -98,6 +100,10 @@ def list_value(items: list[Any]) -> tuple[Any, str]:
     kept = different[-MAX_LIST_ITEMS:]
     note = "list_cut" if len(kept) < len(different) else "list_changed" if kept != items else ""
     return {"$set": kept}, note
+
+
+def _is_short_text(item: Any) -> bool:
+    return type(item) is str and 0 < len(item) <= _SURELY_SHORT
 
 
 def json_text(value: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from router_clevertap.mapping import Mapped, map_record
+from router_clevertap.mapping import Mapped, RecordMapper, map_record
 from router_clevertap.settings import ClevertapConnection
 
 from router_core.records import Record
@@ -102,6 +102,7 @@ def test_items_beyond_fifty_follow_as_events_and_the_amount_counts_once(record: 
         ({"Items": [{"Name": "Shoe", "tags": ["a"]}]}, {"Items": [{"Name": "Shoe", "tags": '["a"]'}]},
          [("nested_as_text", "tags")]),
         ({"Items": "Shoe"}, {}, [("invalid_field", "Items")]),
+        ({"Items": []}, {}, [("empty_value", "Items")]),
         ({"Items": ["Shoe"]}, {}, [("invalid_field", "Items")]),
         (None, {}, []),
     ],
@@ -192,3 +193,19 @@ def test_ids_and_names_of_products_are_never_dates(record: Make) -> None:
     sent = data.items[0]["evtData"]
     assert (sent["Charged ID"], sent["Transaction Id"]) == ("2024-01-01", "2024-01-01")
     assert sent["Items"] == [{"Id": "2024-01-01", "Name": "$D_x", "made": "$D_1704067200"}]
+
+
+def test_an_action_that_cleverTap_cannot_name_is_cleaned_and_noted(record: Make) -> None:
+    result = mapped(record("commerce_event", action("a:b", [{"id": "s"}])))
+    assert result.items[0]["evtName"] == "eCommerce - ab - Item"
+    assert result.notes == (("name_changed", "eCommerce - a:b - Item"),)
+
+
+def test_charged_keeps_to_the_accounts_own_limit(record: Make) -> None:
+    mapper = RecordMapper(ClevertapConnection(), 3)
+    event = record("custom_event", {"event_name": "Charged", "custom_attributes": {"a": 1, "b": 2, "c": 3, "d": 4}})
+    assert mapper.map(event).items[0]["evtData"] == {"a": 1, "b": 2, "c": 3}
+    purchase = record("commerce_event", action("purchase", [{"id": "s"}], total_amount=1, affiliation="x"))
+    result = mapper.map(purchase)
+    assert result.items[0]["evtData"] == {"Amount": 1, "Affiliation": "x", "Items": [{"Id": "s"}]}
+    assert result.notes == (("too_many_properties", "Total Amount"),)
