@@ -67,7 +67,7 @@ class ClevertapDestination(Destination):
         await self._recall(records)
         plan = plan_of(records, self._mapper, self._settings.records_per_call)
         self._count(plan)
-        await self._suppressed.flush()
+        await self._keep_opt_outs()
         sent: dict[str, Outcome] = {}
         for number, call in enumerate(plan.calls):
             if number > 0 and self._context.clock.monotonic() > last_start:  # cut off, the outcomes would be lost
@@ -80,24 +80,41 @@ class ClevertapDestination(Destination):
                     raise
                 plan.drop_unfinished(number, sent)
                 break
-        for device in plan.linked(list(sent.values())):
-            self._linked.mark(device)
-        await self._linked.flush()
+        await self._keep_links(plan.linked(list(sent.values())))
         return plan.with_followers([*plan.settled, *sent.values()])
 
     async def _recall(self, records: Sequence[Record]) -> None:
         """Bring into memory what mapping asks of the users of these records."""
-        suppresses = self._context.connection_settings.opt_out is OptOutChoice.SUPPRESS
+        connection: ClevertapConnection = self._context.connection_settings
+        suppresses = connection.opt_out is OptOutChoice.SUPPRESS
         batch = None
         for record in records:
             if record.batch is batch:
                 continue
             batch = record.batch
+            if batch.integration_attributes is None and not connection.link_derived_ids and not suppresses:
+                continue  # nearly all batches: there is nothing to ask
             found = self._mapper.found(batch)
             if found.device:
                 await self._linked.recall([found.device])
             if suppresses and found.root is not None:
                 await self._suppressed.recall([found.root.value])
+
+    async def _keep_opt_outs(self) -> None:
+        """Write down opt-outs before anything is sent. Raises `Unavailable` if that is not possible."""
+        try:
+            await self._suppressed.flush()
+        except Exception as error:
+            raise Unavailable(f"Opt-outs could not be written down: {type(error).__name__}.") from error
+
+    async def _keep_links(self, devices: Sequence[str]) -> None:
+        """Write down what is linked. An error costs no more than a link that is sent again."""
+        for device in devices:
+            self._linked.mark(device)
+        try:
+            await self._linked.flush()
+        except Exception as error:  # whatever it is: what CleverTap has taken must be reported
+            self._context.log.warning("clevertap_links_not_kept", error=type(error).__name__)
 
     async def _upload(self, call: Call) -> list[Outcome]:
         request = request_for(self._settings, call.items)

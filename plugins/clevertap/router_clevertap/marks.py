@@ -40,11 +40,16 @@ class Marks:
                 self._remember(id, await self._store.get(self._key(id)) is not None)
 
     async def flush(self) -> None:
-        """Write down what was marked since; durable on return."""
+        """Write down what was marked since; durable on return. After an error, the next call tries again."""
         changed, self._unwritten = self._unwritten, {}
-        if changed and self._store is not None:
+        if not changed or self._store is None:
+            return
+        try:
             await self._store.put({self._key(id): b"1" for id, marked in changed.items() if marked})
             await self._store.delete([self._key(id) for id, marked in changed.items() if not marked])
+        except BaseException:
+            self._unwritten = changed | self._unwritten
+            raise
 
     def _remember(self, id: str, marked: bool) -> None:
         self._known[id] = marked

@@ -2,6 +2,9 @@
 
 `MSG-… = false` means: send this person nothing there (official documentation). An opt-in switches nothing on: the
 person may have left a channel by other means.
+
+Where a connection suppresses, nothing more of the user is sent once the opt-out was seen, also not what waits for a
+retry, until an opt-in.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from router_clevertap.plan import TOKENS_PER_CALL, plan_of
 from router_clevertap.settings import ClevertapConnection
 
 from router_core.components import HttpAnswer
+from router_core.errors import Unavailable
 from router_core.events import Platform
 from router_core.records import Record
 from router_core.selection import Selection
@@ -107,3 +108,16 @@ async def test_suppression_holds_until_an_opt_in_also_after_a_restart(
     ends = {o.record_id: o.code for o in await again.deliver(later)}
     assert ends == {"3.0": "opted_out", "3.1": "nothing_to_say", "3.2": ""}
     assert all("cust-1" not in key for key in made.store.items)
+
+
+async def test_an_opt_out_that_cannot_be_kept_waits(
+    context: Any, record: Make, script: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = context(script(), connection={"opt_out": "suppress"})
+
+    async def full(items: Any) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(made.store, "put", full)
+    with pytest.raises(Unavailable, match="Opt-outs"):
+        await ClevertapDestination(made).deliver([record("opt_out", {"is_opted_out": True})])

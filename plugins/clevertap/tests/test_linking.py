@@ -94,3 +94,21 @@ async def test_marks_are_durable(context: Any, script: Any, marked: bool) -> Non
     assert "a" not in other
     await other.recall(["a", "b"])
     assert ("a" in other, "b" in other) == (marked, False)
+
+
+async def test_a_store_that_fails_costs_no_outcome(
+    context: Any, record: Make, script: Any, answer: Callable[..., HttpAnswer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = context(script(*[answer({"status": "success"})] * 2))
+    good = made.store.put
+
+    async def full(items: Any) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(made.store, "put", full)
+    destination = ClevertapDestination(made)
+    update = record("profile_update", integration_attributes=ATTRIBUTES)
+    assert [o.disposition.value for o in await destination.deliver([update])] == ["delivered"]
+    monkeypatch.setattr(made.store, "put", good)
+    await destination.deliver([record(data={"event_name": "A"}, id="2.0")])
+    assert len(made.store.items) == 1  # the next delivery writes it down
