@@ -36,7 +36,7 @@ class Found(NamedTuple):
 
     root: Root | None
     device: str = ""
-    """A CleverTap ID of the user's device that may be linked to the person in `root`; empty if there is none."""
+    """A CleverTap ID of the user's device that may be linked to a person; empty if there is none."""
     notes: Notes = NONE
 
 
@@ -63,7 +63,7 @@ class RootFinder:
         if person:
             return Found(Root("identity", person), self._linkable(batch, device), notes)
         if device:
-            return Found(Root("objectId", device), "", notes)
+            return Found(Root("objectId", device), device if self._settings.link_anonymous else "", notes)
         for fallback in self._fallbacks:
             root = fallback(batch)
             if root is not None:

@@ -177,7 +177,7 @@ class RecordMapper:
             batch.deleted_user_attributes or (),
             nulls_are_tags=self._nulls_are_tags(record),
         )
-        return self._profile(record, root, said, self._found.device, root.value)
+        return self._profile(record, root, said, root.value if root.key == "identity" else "")
 
     def _nulls_are_tags(self, record: Record) -> bool:
         """SDKs write a tag as an attribute that is null (recorded); of a server, null may mean anything."""
@@ -203,16 +203,16 @@ class RecordMapper:
             return self._profile(record, root, ({}, NONE))
         value = str(new.identity) if new is not None else None
         said = self._profiles.from_identity(root, identity, value)
-        person = id_text(value) if identity.value == self._settings.user_id.value else None
-        if root.key == "objectId" and person:  # the batch itself does not know who logged in
-            device = root.value if self._settings.link_anonymous and given_clevertap_id(record.batch)[0] else ""
-            return self._profile(record, root, said, device, person)
-        return self._profile(record, root, said, self._found.device, root.value)
+        person: str | None = root.value
+        if root.key != "identity":  # the batch itself does not know who logged in
+            person = id_text(value) if identity.value == self._settings.user_id.value else None
+        return self._profile(record, root, said, person or "")
 
-    def _profile(self, record: Record, root: Root, said: Said, device: str = "", person: str = "") -> Mapped:
-        """A profile record, and before it the one that links `device` to `person` if that was not done yet."""
+    def _profile(self, record: Record, root: Root, said: Said, person: str = "") -> Mapped:
+        """A profile record, and before it the one that links the device to `person` if that was not done yet."""
         data, notes = said
-        linked = device if device and device not in self._linked else ""
+        device = self._found.device
+        linked = device if device and person and device not in self._linked else ""
         if not data and not linked:
             return self._skipped(record, "nothing_to_say", "It would leave CleverTap's profile as it is.", notes)
         ts, stamp_notes = self._stamp(record)

@@ -85,7 +85,7 @@ def test_a_fallback_that_cleverTap_would_refuse_is_passed_over(record: Make, ide
 
 def test_an_id_that_is_too_long_is_none_and_is_noted(record: Make) -> None:
     batch = {**BATCH, "user_identities": {"customer_id": "x" * 121}}
-    assert found(record, batch) == (("objectId", GIVEN), "", (("bad_identity", "customer_id"),))
+    assert found(record, batch) == (("objectId", GIVEN), GIVEN, (("bad_identity", "customer_id"),))
     assert found(record, {**BATCH, "user_identities": {"customer_id": "x" * 120}}).root == ("identity", "x" * 120)
 
 

@@ -112,3 +112,13 @@ async def test_a_store_that_fails_costs_no_outcome(
     monkeypatch.setattr(made.store, "put", good)
     await destination.deliver([record(data={"event_name": "A"}, id="2.0")])
     assert len(made.store.items) == 1  # the next delivery writes it down
+
+
+async def test_a_device_that_was_linked_is_not_linked_by_a_change_after_a_restart(
+    context: Any, record: Make, script: Any, answer: Callable[..., HttpAnswer]
+) -> None:
+    made = context(script(answer({"status": "success"})))
+    await ClevertapDestination(made).deliver([record("profile_update", integration_attributes=ATTRIBUTES)])
+    change = {"new": {"identity_type": "customer_id", "identity": "c-2"}, "old": None}
+    later = record("user_identity_change", change, user_identities={}, integration_attributes=ATTRIBUTES)
+    assert [o.code for o in await ClevertapDestination(made).deliver([later])] == ["nothing_to_say"]
