@@ -1,6 +1,7 @@
 """Anonymous to known: the linking record, sent once for each device."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from router_clevertap.settings import ClevertapConnection
 
 from router_core.components import HttpAnswer
 from router_core.records import Record
+from router_core.store import StateFile
 
 Make = Callable[..., Record]
 DEVICE = "-v0123456789abcdef0123456789abcdef"
@@ -83,17 +85,20 @@ async def test_a_link_that_was_not_taken_is_tried_again(
 
 
 @pytest.mark.parametrize("marked", [True, False])
-async def test_marks_are_durable(context: Any, script: Any, marked: bool) -> None:
-    store = context(script()).store
-    marks = Marks("linked", store)
+async def test_marks_are_durable(tmp_path: Path, marked: bool) -> None:
+    first = StateFile(tmp_path / "state.db")
+    marks = Marks("linked", first.namespace("clevertap", "app"))
     marks.mark("a")
     await marks.flush()
     marks.mark("a", marked=marked)
     await marks.flush()
-    other = Marks("linked", store)
+    first.close()
+    second = StateFile(tmp_path / "state.db")
+    other = Marks("linked", second.namespace("clevertap", "app"))
     assert "a" not in other
     await other.recall(["a", "b"])
     assert ("a" in other, "b" in other) == (marked, False)
+    second.close()
 
 
 async def test_a_store_that_fails_costs_no_outcome(
