@@ -341,6 +341,8 @@ class Kit:
     """The name under which the web kit registers itself; it must be the same to the letter."""
     event_types: Collection[EventType]
     """Types that only the kit forwards; server-side they are skipped with `kit_only`."""
+    also_from_here: Callable[[Any], Collection[EventType]] | None = None
+    """Connection settings to those of `event_types` that are sent server-side after all."""
     web_settings: KitSettings | None = None
     """What the web kit gets; None if there is no web kit."""
     mobile_settings: KitSettings | None = None

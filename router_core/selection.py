@@ -34,6 +34,7 @@ class Selection:
         """`own_feed`: what comes in here is the partner's own, and must not go back."""
         self._type = destination
         self._forward_web = getattr(connection_settings, "forward_web_requests_server_side", True)
+        self._kit_types = _kit_types(destination, connection_settings)
         self._skip_all: Skip | None = None
         if own_feed:
             self._skip_all = "own_feed", f"it came from {destination.title}'s own feed and does not go back"
@@ -88,8 +89,18 @@ class Selection:
         if event_type == PROFILE_UPDATE:
             if accepts.profile_updates:
                 return None
-        elif kit is not None and event_type in kit.event_types:
+        elif event_type in self._kit_types:
             return "kit_only", f"only the {self._type.title} kit in an app or page forwards {event_type}"
-        elif event_type in accepts.event_types:
+        elif event_type in accepts.event_types or (kit is not None and event_type in kit.event_types):
             return None
         return "unsupported_event_type", f"{self._type.title} does not take {event_type}"
+
+
+def _kit_types(destination: DestinationType, connection_settings: Any) -> frozenset[str]:
+    """Types of events that are left to the partner's kit."""
+    kit = destination.kit
+    if kit is None:
+        return frozenset()
+    return frozenset(kit.event_types) - frozenset(
+        kit.also_from_here(connection_settings) if kit.also_from_here is not None else ()
+    )
