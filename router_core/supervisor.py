@@ -186,7 +186,7 @@ class Supervisor:
 
     async def _run_workers(self, lock: int, listening: socket.socket, admin: socket.socket) -> None:
         """One process to accept, one to deliver; on a stop, accepting ends first."""
-        log = worker.log_for(self._configuration, alone=True)
+        log = worker.log_for(self._configuration)
         # Every connection has its cursors before the first batch is accepted: a new one misses nothing.
         await log.open(*worker.log_names(self._configuration))
         await log.close()

@@ -44,7 +44,7 @@ class Parts:
         self.role = role
         self.config_path = config_path
         self.telemetry = Telemetry()
-        self.log = log_for(configuration, alone=role == "router")
+        self.log = log_for(configuration)
         self.state = StateFile(configuration.settings.log.path / "state.db")
         self.ingest: Ingest | None = None
         self.deliverer: Deliverer | None = None
@@ -108,8 +108,8 @@ class Parts:
         self.state.close()
 
 
-def log_for(configuration: Configuration, *, alone: bool = False) -> EventLog:
-    """The event log that the configuration names, not opened yet. `alone`: no other process has it open."""
+def log_for(configuration: Configuration) -> EventLog:
+    """The event log that the configuration names, not opened yet."""
     settings = configuration.settings.log
     if settings.engine == "memory":
         from router_core.log.memory import MemoryLog
@@ -121,7 +121,6 @@ def log_for(configuration: Configuration, *, alone: bool = False) -> EventLog:
         retention=settings.retention.total_seconds(),
         deduplicate_for=settings.deduplicate_for.total_seconds(),
         segment_bytes=settings.segment_bytes,
-        alone=alone,
     )
 
 

@@ -1,4 +1,4 @@
-"""Opening the log's SQLite files, in one way for all of them, and telling what SQLite's errors mean."""
+"""Opening the log's small SQLite files, in one way for all of them, and telling what SQLite's errors mean."""
 
 from __future__ import annotations
 
@@ -28,12 +28,10 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code & 0xFF in _DAMAGED or code in _UNREADABLE
 
 
-def open_database(
-    path: Path, schema: str = "", *, synchronous: str = "FULL", create: bool = True, autocheckpoint: int = 1000
-) -> sqlite3.Connection:
+def open_database(path: Path, schema: str = "", *, create: bool = True) -> sqlite3.Connection:
     """Open a file in WAL mode, with the schema laid down. Raises `sqlite3.DatabaseError`; see `is_damage`.
 
-    `synchronous=FULL` makes a commit survive a power cut; `autocheckpoint` is in pages, 0 for never.
+    A commit survives a power cut.
     """
     fresh = create and not path.exists()
     connection = sqlite3.connect(
@@ -46,8 +44,7 @@ def open_database(
     )
     try:
         _use_wal(connection)
-        connection.execute(f"PRAGMA synchronous={synchronous}")
-        connection.execute(f"PRAGMA wal_autocheckpoint={autocheckpoint}")
+        connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA secure_delete=ON")  # what is erased must not stay in free pages
         if schema:
             connection.executescript(schema)
@@ -115,36 +112,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def size_on_disk(path: Path) -> int:
-    """Bytes of a database file with its write-ahead log."""
-    total = 0
-    for name in (path, wal_of(path)):
-        try:
-            total += name.stat().st_size
-        except FileNotFoundError:
-            continue
-    return total
-
-
-def wal_of(path: Path) -> Path:
-    """The write-ahead log beside a database."""
-    return path.with_name(path.name + "-wal")
-
-
-def remove_database(path: Path) -> None:
-    """Delete a database with its companions; missing ones do no harm."""
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def move_database(path: Path, folder: Path) -> None:
-    """Move a database with its companions into a folder. What is only in its write-ahead log goes with it."""
-    for suffix in ("-wal", "-shm", ""):
-        companion = path.with_name(path.name + suffix)
-        if companion.exists():
-            companion.rename(folder / companion.name)
 
 
 def _escaped(path: Path) -> str:

@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from router_core.log.appender import Appender
 from router_core.log.embedded import EmbeddedLog
 from router_core.log.port import PARTITIONS, Settlement, StoredBatch
+from router_core.log.segment import SegmentName
 from router_core.testing.log_contract import CONNECTIONS, new_batch, read_all
 
 SMALL_SEGMENTS = {"segment_bytes": 64 * 1024}
@@ -57,13 +59,25 @@ async def settle_all(log: EmbeddedLog) -> None:
 async def crash_image(log: EmbeddedLog, folder: Path, target: Path) -> Path:
     """A copy of what is on disk while the log is open: a start from it is a start after `kill -9`.
 
-    Without the shared-memory indices, which do not survive their last process. Waits for the threads that write
+    Without the shared-memory indices, which do not survive their last process. Waits for the thread that writes
     behind, as a copy that takes a while is no picture of one moment.
     """
-    await asyncio.get_running_loop().run_in_executor(log._thread, lambda: None)
     await asyncio.get_running_loop().run_in_executor(log._seen._thread, lambda: None)
     return Path(shutil.copytree(folder, target, ignore=shutil.ignore_patterns("*-shm")))
 
 
 def segments(folder: Path) -> list[Path]:
-    return sorted((folder / "log").glob("*.db"))
+    return sorted((folder / "log").glob("*.log"))
+
+
+def appender_of(log: EmbeddedLog) -> Appender:
+    """The half that appends, of a log to which something was appended."""
+    assert log._appender is not None
+    return log._appender
+
+
+def first_of(path: Path) -> int:
+    """The first position that may be in a file."""
+    name = SegmentName.of(path)
+    assert name is not None
+    return name.first

@@ -130,15 +130,15 @@ class LogMachine(RuleBasedStateMachine):
     @rule()
     def begin_a_new_file(self) -> None:
         async def rotate() -> None:
-            if self.real._writer is not None and not self.real._writer.is_empty:
-                self.real._rotate()
+            if (appender := self.real._appender) is not None and not appender.writer.is_empty:
+                appender.rotate()
 
         self.run(rotate())
 
     @rule()
     def give_up_delivered_files(self) -> None:
-        if self.real._writer is not None:
-            self.real._delete_settled(-1.0)
+        if self.real._appender is not None:
+            self.real._appender.delete_settled(-1.0)
             self.kept_from = max(self.kept_from, self.real._segments.firsts[0])
 
     # --- delivering ---
