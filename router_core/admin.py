@@ -35,8 +35,9 @@ def admin_routes(overview: Overview, token: str | None, folder: Path | None = No
             return _text("ok\n" if overview.ready else "not ready\n", status)
         lines = [f"[{'+' if holds else '-'}] {name}: {what}" for name, (holds, what) in overview.checks().items()]
         for connection in overview.status()["connections"]:
-            error = f": {connection['last_error']}" if connection.get("last_error") else ""
-            mark = "+" if connection["state"] == "ok" else "!"
+            is_ok = connection["state"] == "ok"
+            error = f": {connection['last_error']}" if connection.get("last_error") and not is_ok else ""
+            mark = "+" if is_ok else "!"
             lines.append(f"[{mark}] connection {connection['name']}: {connection['state']}{error}")
         return _text("\n".join([*lines, "ready" if overview.ready else "not ready", ""]), status)
 

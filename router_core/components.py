@@ -358,16 +358,26 @@ class Limits:
     """For one `deliver`; a call that takes longer is cancelled and retried."""
 
 
+KitSettings = Callable[[Any, Any], Mapping[str, str]]
+"""Configuration and connection settings to those that a client SDK gets. They are public: they must hold no secret."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kit:
     """Partner code that runs in the app or page and sends for itself."""
 
     module_id: int
     """mParticle's number for the partner, as it stands in `x-mp-kits`."""
+    name: str
+    """The name under which the web kit registers itself; it must be the same to the letter."""
     event_types: Collection[EventType]
     """Types that only the kit forwards; server-side they are skipped with `kit_only`."""
-    settings: Callable[[Any, Any], Mapping[str, str]] | None = None
-    """Configuration and connection settings to the settings that a client SDK gets. Must hold no secret."""
+    also_from_here: Callable[[Any], Collection[EventType]] | None = None
+    """Connection settings to those of `event_types` that are sent server-side after all."""
+    web_settings: KitSettings | None = None
+    """What the web kit gets; None if there is no web kit."""
+    mobile_settings: KitSettings | None = None
+    """What the kits of mobile apps get; None if there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,14 @@ class ConfiguredInput:
     key: str | None = field(repr=False)
     secret: SecretStr | None
     max_batches_per_second: int | None
+    partner_feed: str | None
+    """Name of the partner whose data comes in here."""
     settings: Any = field(repr=False)
+
+    @property
+    def channel(self) -> str:
+        """mParticle's channel of what comes in here."""
+        return self.type.channel if self.partner_feed is None else "partner"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +79,14 @@ class ConfiguredConnection:
     input: ConfiguredInput
     output: ConfiguredOutput
     transforms: tuple[ConfiguredTransform, ...]
+    return_to_partner: bool
     settings: Any = field(repr=False)
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether a partner would get back what came from its own feed, and nobody asked for that."""
+        feed, kind = self.input.partner_feed, self.output.type
+        return feed is not None and feed.lower() in (kind.name, kind.title.lower()) and not self.return_to_partner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +119,7 @@ def assemble(
             key=entry.key,
             secret=entry.secret,
             max_batches_per_second=entry.max_batches_per_second,
+            partner_feed=entry.partner_feed,
             settings=parsed["inputs", name],
         )
         for name, entry in settings.inputs.items()
@@ -125,6 +140,7 @@ def assemble(
             input=inputs[entry.input],
             output=outputs[entry.output],
             transforms=tuple(transforms[transform] for transform in entry.transforms),
+            return_to_partner=entry.return_to_partner,
             settings=parsed["connections", name],
         )
         for name, entry in settings.connections.items()

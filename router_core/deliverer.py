@@ -88,13 +88,7 @@ class Deliverer:
         return Connection(
             configured.name,
             destination=await self._open_destination(configured),
-            pipeline=Pipeline(
-                configured.input.platform,
-                configured.input.type.channel,
-                transforms,
-                Selection(output.type, configured.settings, configured.input.platform),
-                self._suppression,
-            ),
+            pipeline=create_pipeline(configured, transforms, self._suppression),
             limits=limits,
             account=self._accounts[output.name],
             log=self._log,
@@ -229,6 +223,17 @@ def partition_ranges(lanes: int) -> Sequence[range]:
     """All partitions in `lanes` even parts."""
     lanes = max(1, min(lanes, PARTITIONS))
     return [range(PARTITIONS * lane // lanes, PARTITIONS * (lane + 1) // lanes) for lane in range(lanes)]
+
+
+def create_pipeline(
+    configured: ConfiguredConnection,
+    transforms: Sequence[tuple[str, Transform]],
+    suppression: Suppression | None = None,
+) -> Pipeline:
+    """A connection's way from the log to its destination, with transforms that are open."""
+    platform = configured.input.platform
+    selection = Selection(configured.output.type, configured.settings, platform, own_feed=configured.is_loop)
+    return Pipeline(platform, configured.input.channel, transforms, selection, suppression)
 
 
 def create_transform(

@@ -4,6 +4,7 @@ The rules, in order; the first that matches names the code:
 
 | code | rule |
 |---|---|
+| own_feed | the records come from this partner's own feed |
 | unsupported_platform | the destination does not take the input's platform |
 | sent_by_kit | the partner's kit in the app or page has sent it already |
 | kit_only | a type of event that only the partner's kit forwards |
@@ -27,12 +28,18 @@ Skip = tuple[str, str]
 class Selection:
     """The decisions of one connection; those that depend on the type of event alone are made once."""
 
-    def __init__(self, destination: DestinationType, connection_settings: Any, platform: Platform) -> None:
+    def __init__(
+        self, destination: DestinationType, connection_settings: Any, platform: Platform, *, own_feed: bool = False
+    ) -> None:
+        """`own_feed`: what comes in here is the partner's own, and must not go back."""
         self._type = destination
         self._forward_web = getattr(connection_settings, "forward_web_requests_server_side", True)
-        self._platform_skip: Skip | None = None
-        if platform not in destination.accepts.platforms:
-            self._platform_skip = (
+        self._kit_types = _kit_types(destination, connection_settings)
+        self._skip_all: Skip | None = None
+        if own_feed:
+            self._skip_all = "own_feed", f"it came from {destination.title}'s own feed and does not go back"
+        elif platform not in destination.accepts.platforms:
+            self._skip_all = (
                 "unsupported_platform",
                 f"{destination.title} does not take platform {platform.value}",
             )
@@ -52,8 +59,8 @@ class Selection:
 
     def reason(self, record: Record) -> Skip | None:
         """Why a record is not sent, or None if it is."""
-        if self._platform_skip is not None:
-            return self._platform_skip
+        if self._skip_all is not None:
+            return self._skip_all
         if self._type.kit is not None and record.context.channel != "server_to_server":
             by_kit = self._kit_skip(record.context)
             if by_kit is not None:
@@ -82,8 +89,18 @@ class Selection:
         if event_type == PROFILE_UPDATE:
             if accepts.profile_updates:
                 return None
-        elif kit is not None and event_type in kit.event_types:
+        elif event_type in self._kit_types:
             return "kit_only", f"only the {self._type.title} kit in an app or page forwards {event_type}"
-        elif event_type in accepts.event_types:
+        elif event_type in accepts.event_types or (kit is not None and event_type in kit.event_types):
             return None
         return "unsupported_event_type", f"{self._type.title} does not take {event_type}"
+
+
+def _kit_types(destination: DestinationType, connection_settings: Any) -> frozenset[str]:
+    """Types of events that are left to the partner's kit."""
+    kit = destination.kit
+    if kit is None:
+        return frozenset()
+    return frozenset(kit.event_types) - frozenset(
+        kit.also_from_here(connection_settings) if kit.also_from_here is not None else ()
+    )

@@ -211,6 +211,10 @@ class InputSettings(Section):
     secret: Credential | None = setting(
         None, title="Secret", help="API secret that clients send.", example="${env:SHOP_SECRET}"
     )
+    partner_feed: Annotated[str, Field(min_length=1)] | None = setting(
+        None, title="Partner feed", help="Name of the partner whose own data comes in here. Data from a destination "
+        "type of this name is not sent back to it, unless a connection says `return_to_partner`.", example="CleverTap",
+    )  # fmt: skip
     max_batches_per_second: int | None = setting(
         None, title="Batches per second", help="Above this rate senders get a 429. Empty: no limit.", example=500, ge=1
     )
@@ -250,6 +254,10 @@ class ConnectionEntry(Section):
     settings: PluginSettings = setting(
         default_factory=lambda: Secret({}), title="Settings", help="The destination's connection settings.", repr=False
     )
+    return_to_partner: bool = setting(
+        False, title="Return to partner", help="Also send what came from this partner's own feed. Off: it is skipped, "
+        "as the two would feed each other."
+    )  # fmt: skip
     enabled: bool = setting(True, title="Enabled", help="A connection that is off is checked, but gets no events.")
 
 

@@ -141,7 +141,7 @@ class Stand:
         source = SourceType(name="api", title="API", summary="", create=lambda _: pytest.fail("not used"))
         shop = ConfiguredInput(
             name="shop", type=source, platform=Platform.WEB, key=None, secret=None, max_batches_per_second=None,
-            settings=None,
+            partner_feed=None, settings=None,
         )  # fmt: skip
         accounts = {name: ConfiguredOutput(name=name, type=kind, settings=Account()) for name in set(outputs.values())}
         configured = {
@@ -160,6 +160,7 @@ class Stand:
                     input=shop,
                     output=accounts[output],
                     transforms=tuple(configured.values()),
+                    return_to_partner=False,
                     settings=Link(),
                 )
                 for name, output in outputs.items()

@@ -33,7 +33,7 @@ def test_every_setting_of_core_is_documented(prefix: str, model: type[BaseModel]
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").rglob("*.yaml")), ids=lambda path: path.name)
 def test_every_configuration_in_the_repository_is_usable_as_it_is(path: Path) -> None:
-    environ = {"SHOP_SECRET": "s", "CLEVERTAP_ACCOUNT_ID": "a", "CLEVERTAP_PASSCODE": "p"}
+    environ = {"SHOP_SECRET": "s", "CLEVERTAP_FEED_SECRET": "f", "CLEVERTAP_ACCOUNT_ID": "a", "CLEVERTAP_PASSCODE": "p"}
     configuration = load_configuration(path, plugins=load_plugins(), environ=environ)
     assert configuration.connections
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ def destination(*, kit: bool = True, **accepts: Any) -> DestinationType:
         summary="A partner with a kit.",
         create=lambda _: ScriptedDestination(),
         accepts=Accepts(**{"event_types": ALL_BUT_OPT_OUT, "platforms": {Platform.WEB, Platform.IOS}, **accepts}),
-        kit=Kit(module_id=128, event_types={EventType.PUSH_MESSAGE}) if kit else None,
+        kit=Kit(module_id=128, name="Partner", event_types={EventType.PUSH_MESSAGE}) if kit else None,
     )
 
 
@@ -48,6 +49,13 @@ def test_only_the_platforms_that_it_takes_are_sent(platform: Platform) -> None:
     expected = None if platform in (Platform.WEB, Platform.IOS) else "unsupported_platform"
     assert code(record(), platform=platform) == expected
     assert code(profile_update(), platform=platform) == expected
+
+
+def test_a_partners_own_feed_does_not_go_back() -> None:
+    own = Selection(destination(), None, Platform.IOS, own_feed=True)
+    assert own.reason(record()) == own.reason(profile_update()) == (
+        "own_feed", "it came from Partner's own feed and does not go back",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -148,3 +156,23 @@ def test_types_that_senders_make_up_without_end_are_all_skipped() -> None:
     skips = {selection.reason(record(f"made_up_{number}")) for number in range(1500)}
     assert len(skips) == 1500
     assert {skip[0] for skip in skips if skip} == {"unsupported_event_type"}
+
+
+@pytest.mark.parametrize(("forwards", "expected"), [(False, "kit_only"), (True, None)])
+def test_a_setting_may_send_from_here_what_is_the_kits(forwards: bool, expected: str | None) -> None:
+    class Forwarding(ConnectionSettings):
+        push: bool = False
+
+    def also_from_here(settings: Forwarding) -> set[EventType]:
+        return {EventType.PUSH_MESSAGE} if settings.push else set()
+
+    kit = Kit(
+        name="Partner",
+        module_id=128,
+        event_types={EventType.PUSH_MESSAGE, EventType.OPT_OUT},
+        also_from_here=also_from_here,
+    )
+    kind = dataclasses.replace(destination(event_types={EventType.CUSTOM_EVENT}), kit=kit)
+    settings = Forwarding(push=forwards)
+    assert code(record(event_type="push_message"), kind=kind, settings=settings) == expected
+    assert code(record(event_type="opt_out"), kind=kind, settings=settings) == "kit_only"

@@ -52,7 +52,7 @@ def add_to(app: typer.Typer) -> None:
         document = {
             "input": source.name,
             "platform": source.platform.value,
-            "channel": source.type.channel,
+            "channel": source.channel,
             "batches": [asdict(verdict) for verdict in verdicts],
             "connections": [asdict(one) for one in found],
             "disabled": _disabled(configuration, source.name),

@@ -15,15 +15,13 @@ from pydantic import BaseModel
 from router_core.account import Account
 from router_core.cli.batches import Upload
 from router_core.components import Destination, HttpAnswer, Transform
-from router_core.deliverer import create_destination, create_transform
+from router_core.deliverer import create_destination, create_pipeline, create_transform
 from router_core.errors import DeliveryError, InvalidBatch, Unavailable
 from router_core.events import batch_from_json
 from router_core.intake import KEPT_HEADERS, envelope_of
 from router_core.isolation import fault_of
 from router_core.log.port import StoredBatch
-from router_core.pipeline import Pipeline
 from router_core.records import PROFILE_UPDATE, Record
-from router_core.selection import Selection
 from router_core.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -128,15 +126,14 @@ async def _rehearse(
     found: Rehearsal,
     parts: list[Transform | Destination],
 ) -> None:
-    telemetry, source, output = Telemetry(), connection.input, connection.output
+    telemetry, output = Telemetry(), connection.output
     transforms = []
     for item in connection.transforms:
         transform = create_transform(connection, item, state=state, telemetry=telemetry)
         parts.append(transform)
         await transform.open()
         transforms.append((item.name, transform))
-    selection = Selection(output.type, connection.settings, source.platform)
-    records, outcomes = await Pipeline(source.platform, source.type.channel, transforms, selection).prepare(batches)
+    records, outcomes = await create_pipeline(connection, transforms).prepare(batches)
     types = dict(_event_types(batches))
     verdicts = [RecordVerdict(record=one.id, event_type=one.event_type, result="selected") for one in records]
     verdicts += [

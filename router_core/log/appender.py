@@ -122,13 +122,10 @@ class Appender:
     # --- room ---
 
     def _require_room(self) -> None:
-        """Raise `LogFull` if the log is at its limit or the disk is down to the reserve; looks four times a second."""
+        """Raise `LogFull` if the log is at its limit or the disk is down to the reserve; looks now and then."""
         now = time.monotonic()
         written = self.writer.bytes_written
-        if (
-            now - self._room_checked > _LOOK_FOR_ROOM_EVERY
-            or written - self._written_then > self._room.reserve_bytes // 4
-        ):
+        if now - self._room_checked > _LOOK_FOR_ROOM_EVERY or written - self._written_then > self._room.step:
             self._room_checked, self._written_then = now, written
             self.full = self._lacks_room()
             with suppress(sqlite3.Error, OSError):

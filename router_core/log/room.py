@@ -25,6 +25,8 @@ class Room:
         self._folder = folder
         self._file = folder / "reserve"
         self._max_bytes = max_bytes
+        self.step = min(reserve_bytes // 4, max_bytes // 16)
+        """After as many bytes written it is time to look again, so that neither limit is passed by much."""
         self.reserve_bytes = reserve_bytes
         self._free_bytes = free_bytes or free_bytes_of
 

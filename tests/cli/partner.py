@@ -135,7 +135,7 @@ PARTNER = DestinationType(
         device_identities=frozenset(DeviceIdentity),
     ),
     limits_for=lambda settings: Limits(records=2, calls_in_flight=settings.calls),
-    kit=Kit(module_id=7, event_types={EventType.OPT_OUT}),
+    kit=Kit(module_id=7, name="Partner", event_types={EventType.OPT_OUT}),
 )
 TAGGER = TransformType(name="tagger", title="Tagger", summary="Drops sessions.", create=Tagger, settings=PathSettings)
 

@@ -22,9 +22,9 @@ from .configurations import to_clevertap, with_archive
 from .daemon import ROUTER, Daemon, batch, names, until
 
 ADA = {"customer_id": "ada-1815", "email": "ada@Example.com", "mobile_number": "+44 20 7946 0001"}
-KIT = {"135": {"clevertap_id_integration_setting": "__ada0device"}}
+KIT = {"135": {"clevertap_id_integration_setting": "__ada0ada0ada0ada0ada0ada0ada0ada0"}}
 STAMP = "6f0f0e0a-ada0-4ada-8ada-000000001815"
-SPELLINGS = ("ada-1815", "example.com", "7946", "__ada0device", STAMP, "8123456789012345678")
+SPELLINGS = ("ada-1815", "example.com", "7946", "__ada0ada0ada0ada0ada0ada0ada0ada0", STAMP, "8123456789012345678")
 """Parts of Ada's values that nobody else has, in lower case."""
 
 Start = Callable[..., Daemon]
@@ -89,7 +89,7 @@ def test_an_erased_person_is_gone_everywhere_and_does_not_come_back(router: Star
     assert erasure["connections"]["archive"]["state"] == "skipped"
     assert erasure["batches_erased"] == 3
     assert sandbox.profile(identity="ada-1815") is None
-    assert sandbox.profile(object_id="__ada0device") is None
+    assert sandbox.profile(object_id="__ada0ada0ada0ada0ada0ada0ada0ada0") is None
     assert sandbox.profile(identity="bob") is not None
     assert files_with(daemon.data, *SPELLINGS) == []
 

@@ -14,24 +14,29 @@ from typing import Final
 import orjson
 
 from router_clevertap.client import UploadRequest, answered_body, request_for
-from router_clevertap.identity import CLEVERTAP_ID, MODULE, person_of, root_of
-from router_clevertap.settings import ClevertapConfiguration, UserId
+from router_clevertap.device import CLEVERTAP_ID, MODULE, given_clevertap_id
+from router_clevertap.identity import RootFinder
+from router_clevertap.settings import ClevertapConfiguration, ClevertapConnection
 from router_core.components import Clock, HttpTransport, Subject
 from router_core.errors import CallRefused, InvalidCredentials
-from router_core.events import EventBatch
+from router_core.events import DeviceInfo, EventBatch
 
 IDS_PER_CALL: Final = 100
 _SECONDS: Final = 25.0
 
 
 async def delete_profiles(
-    subject: Subject, settings: ClevertapConfiguration, user_id: UserId, http: HttpTransport, clock: Clock
+    subject: Subject,
+    settings: ClevertapConfiguration,
+    connection: ClevertapConnection,
+    http: HttpTransport,
+    clock: Clock,
 ) -> bool:
     """Delete the person's profiles. False if the connection knows no id of the person.
 
     Raises `Throttled`, `Unavailable`, `InvalidCredentials` and `CallRefused`; then all may be called again.
     """
-    identities, devices = identities_of(subject, user_id), clevertap_ids_of(subject)
+    identities, devices = ids_of(subject, connection)
     for start in range(0, max(len(identities), len(devices)), IDS_PER_CALL):
         end = start + IDS_PER_CALL
         request = deletion_request(settings, identities[start:end], devices[start:end])
@@ -47,23 +52,26 @@ async def delete_profiles(
     return bool(identities or devices)
 
 
-def identities_of(subject: Subject, user_id: UserId) -> list[str]:
-    """What the setting `user_id` makes of the person: the values that records had as `identity`."""
+def ids_of(subject: Subject, settings: ClevertapConnection) -> tuple[list[str], list[str]]:
+    """The identities and the CleverTap IDs that records of the person could have had at their root.
+
+    Also the CleverTap IDs of kits where the settings do not use them: the kit in the app made those profiles.
+    `FBID` and `GPID` are left out, as CleverTap deletes by identity and CleverTap ID alone (official documentation).
+    """
     batches = [EventBatch(mpid=mpid) for mpid in subject.mpids]
-    batches += [
-        EventBatch(user_identities={identity.value: value})
-        for identity, values in subject.user_identities.items()
-        for value in values
+    for identity, values in subject.user_identities.items():
+        batches += [EventBatch(user_identities={identity.value: value}) for value in values]
+    for kind, values in subject.device_identities.items():
+        batches += [EventBatch(device_info=DeviceInfo(**{kind: value})) for value in values]
+    kits = subject.integration_attributes.get(MODULE, {}).get(CLEVERTAP_ID, ())
+    devices = [
+        given_clevertap_id(EventBatch(integration_attributes={str(MODULE): {CLEVERTAP_ID: value}}))[0] for value in kits
     ]
-    return _each_once(person_of(batch, user_id) for batch in batches)
-
-
-def clevertap_ids_of(subject: Subject) -> list[str]:
-    """The CleverTap IDs that kits left in the person's batches, as far as records could have had them."""
-    values = subject.integration_attributes.get(MODULE, {}).get(CLEVERTAP_ID, ())
-    batches = [EventBatch(integration_attributes={str(MODULE): {CLEVERTAP_ID: value}}) for value in values]
-    roots = [root_of(batch, UserId.CUSTOMER_ID)[0] for batch in batches]
-    return _each_once(root.value for root in roots if root is not None)
+    finder = RootFinder(settings)
+    roots = [root for batch in batches if (root := finder.find(batch).root) is not None]
+    identities = [root.value for root in roots if root.key == "identity"]
+    devices += [root.value for root in roots if root.key == "objectId"]
+    return _each_once(identities), _each_once(devices)
 
 
 def deletion_request(

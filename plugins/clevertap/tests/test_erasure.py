@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from router_clevertap.destination import CLEVERTAP, ClevertapDestination
-from router_clevertap.erasure import clevertap_ids_of, identities_of
+from router_clevertap.erasure import ids_of
 from router_clevertap.sandbox import SandboxServer
-from router_clevertap.settings import UserId
+from router_clevertap.settings import ClevertapConnection
 
 from router_core.components import HttpAnswer, Subject
 from router_core.errors import CallRefused, InvalidCredentials, Throttled, Unavailable
@@ -18,24 +18,38 @@ from router_core.transport import HttpxTransport
 Context = Callable[..., Any]
 Answer = Callable[..., HttpAnswer]
 
+KIT, OTHER_KIT, IDFV = "__" + "a" * 32, "-v" + "b" * 32, "C" * 32
 ADA = Subject(
-    user_identities={UserIdentity.CUSTOMER_ID: ("c-1", "c-0"), UserIdentity.EMAIL: ("Ada@b.c",)},
+    user_identities={
+        UserIdentity.CUSTOMER_ID: ("c-1", "c-0"),
+        UserIdentity.EMAIL: ("Ada@b.c",),
+        UserIdentity.FACEBOOK: ("fb",),
+    },
+    device_identities={"ios_idfv": (IDFV,), "amp_id": ("amp",)},
     mpids=("17",),
-    integration_attributes={135: {"clevertap_id_integration_setting": ("__g1", "not well formed", "__g1", "-v2")},
-                            7: {"x": ("y",)}},
-)  # fmt: skip
+    integration_attributes={
+        135: {"clevertap_id_integration_setting": (KIT, "not well formed", KIT, OTHER_KIT)},
+        7: {"x": ("y",)},
+    },
+)
+KITS = [KIT, OTHER_KIT]
 
 
 @pytest.mark.parametrize(
-    ("user_id", "values"),
-    [(UserId.CUSTOMER_ID, ["c-1", "c-0"]), (UserId.EMAIL, ["Ada@b.c"]), (UserId.MPID, ["17"]), (UserId.OTHER, [])],
+    ("settings", "identities", "devices"),
+    [
+        ({}, ["c-1", "c-0"], KITS),
+        ({"user_id": "email"}, ["Ada@b.c"], KITS),
+        ({"user_id": "mpid", "use_clevertap_id": False}, ["17"], KITS),
+        ({"user_id": "other"}, [], KITS),
+        ({"derive_clevertap_id": True}, ["c-1", "c-0"], [*KITS, "-v" + "c" * 32]),
+        ({"fall_back_to_other_identities": True, "fall_back_to_mpid": True}, ["17", "c-1", "c-0", "Ada@b.c"], KITS),
+    ],
 )
-def test_the_setting_user_id_says_what_the_profile_is_called(user_id: UserId, values: list[str]) -> None:
-    assert identities_of(ADA, user_id) == values
-
-
-def test_clevertap_ids_are_those_that_records_could_have_had() -> None:
-    assert clevertap_ids_of(ADA) == ["__g1", "-v2"]
+def test_the_ids_are_those_that_records_could_have_had(
+    settings: dict[str, Any], identities: list[str], devices: list[str]
+) -> None:
+    assert ids_of(ADA, ClevertapConnection(**settings)) == (identities, devices)
 
 
 def erase(context: Context, http: Any, subject: Subject = ADA, **settings: Any) -> bool:
@@ -51,13 +65,15 @@ def test_one_call_names_all_ids(context: Context, script: Any, answer: Answer) -
     (request,) = http.requests
     assert (request["method"], request["url"]) == ("POST", "https://in1.api.clevertap.com/1/delete/profiles.json")
     assert request["headers"]["x-clevertap-passcode"] == "s3cret-passcode"
-    assert request["body"] == {"identity": ["c-1", "c-0"], "guid": ["__g1", "-v2"]}
+    assert request["body"] == {"identity": ["c-1", "c-0"], "guid": KITS}
 
 
 def test_more_than_a_hundred_ids_go_in_calls_one_after_the_other(context: Context, script: Any, answer: Answer) -> None:
     many = Subject(
         user_identities={UserIdentity.CUSTOMER_ID: tuple(f"c-{n}" for n in range(250))},
-        integration_attributes={135: {"clevertap_id_integration_setting": tuple(f"__g{n}" for n in range(120))}},
+        integration_attributes={
+            135: {"clevertap_id_integration_setting": tuple("__" + f"{n:04x}" * 8 for n in range(1, 121))}
+        },
     )
     http = script(*[answer({"status": "success"})] * 3)
     assert erase(context, http, many)
@@ -101,7 +117,7 @@ def sandbox() -> Iterator[SandboxServer]:
 
 
 def test_profiles_are_gone_and_others_stay(context: Context, sandbox: SandboxServer) -> None:
-    for name, value in (("identity", "c-1"), ("objectId", "__g1"), ("identity", "c-2")):
+    for name, value in (("identity", "c-1"), ("objectId", KIT), ("identity", "c-2")):
         sandbox.upload({"type": "event", name: value, "evtName": "Read", "evtData": {}})
     account = {"account_id": sandbox.account_id, "passcode": sandbox.passcode, "base_url": sandbox.url}
 
@@ -118,7 +134,7 @@ def test_profiles_are_gone_and_others_stay(context: Context, sandbox: SandboxSer
     for _ in range(2):  # again, as after a crash
         assert asyncio.run(run())
         assert sandbox.profile(identity="c-1") is None
-        assert sandbox.profile(object_id="__g1") is None
+        assert sandbox.profile(object_id=KIT) is None
         assert sandbox.profile(identity="c-2") is not None
 
 

@@ -4,8 +4,14 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from router_clevertap.choices import UserId
 from router_clevertap.regions import REGIONS, host_of, is_known, region_from_text
-from router_clevertap.settings import ClevertapConfiguration, ClevertapConnection, UserId, web_kit_settings
+from router_clevertap.settings import (
+    ClevertapConfiguration,
+    ClevertapConnection,
+    mobile_kit_settings,
+    web_kit_settings,
+)
 
 GOOD: dict[str, Any] = {"account_id": "TEST-123-456Z", "passcode": "s3cret-passcode"}
 
@@ -142,5 +148,16 @@ def test_the_web_kit_gets_its_settings_without_secrets() -> None:
         "accountID": "TEST-123-456Z",
         "region": "in1",
         "forwardWebRequestsServerSide": "False",
+    }
+
+
+def test_the_mobile_kits_get_theirs_with_the_account_token_and_without_the_passcode() -> None:
+    settings = ClevertapConfiguration(**GOOD, account_token=SecretStr("t0ken"), region="in1")
+    connection = ClevertapConnection(user_id="other2")  # type: ignore[arg-type]
+    assert mobile_kit_settings(settings, connection) == {
+        "AccountID": "TEST-123-456Z",
+        "AccountToken": "t0ken",
+        "Region": "in1",
         "userIdField": "other2",
     }
+    assert mobile_kit_settings(ClevertapConfiguration(**GOOD), connection)["AccountToken"] == ""
