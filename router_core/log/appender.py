@@ -21,6 +21,8 @@ from router_core.log.writer import SegmentWriter
 
 _UPKEEP_EVERY = 1.0
 _LOOK_FOR_ROOM_EVERY = 0.25
+_MOST_DELETED = 16
+"""Files in a second. Hundreds at once would keep the disk, and so the senders, busy for seconds."""
 
 
 class Appender:
@@ -142,7 +144,8 @@ class Appender:
             await asyncio.sleep(_UPKEEP_EVERY)
             with suppress(sqlite3.Error, OSError):  # tried again in a second; appends say by themselves when they fail
                 await self._seen.flush()
-                self.delete_settled(self._retention)
+                retention = 0.0 if self._room.is_tight(self._segments.bytes()) else self._retention
+                self.delete_settled(retention, _MOST_DELETED)
                 if not self._commits.busy:
                     if self.writer.first in self._segments.damaged():
                         self.rotate()  # somebody who reads it has found that out
@@ -152,10 +155,16 @@ class Appender:
                 self._room.keep_reserve()
 
     def _make_room(self) -> bool:
-        """Give up delivered files before their time; returns whether any went. Only between groups."""
+        """Give up delivered files before their time, as many as it takes; returns whether any went.
+
+        Only between groups.
+        """
         if not self.writer.is_empty and self._needed_after() >= self.writer.seq:
             self.rotate()
-        return self.delete_settled(0.0)
+        made = False
+        while self._lacks_room() and self.delete_settled(0.0, 1):
+            made = True
+        return made
 
     def rotate(self) -> None:
         """Go on in a new file. Only between groups."""
@@ -166,17 +175,20 @@ class Appender:
         progress = self._cursors.progress()
         return min((progress[name].keep_after for name in self._connections if name in progress), default=self.head)
 
-    def delete_settled(self, retention: float) -> bool:
-        """Delete files that every connection is done with and that nobody wrote to for `retention` seconds."""
+    def delete_settled(self, retention: float, most: int) -> int:
+        """Delete files that every connection is done with and that nobody wrote to for `retention` seconds.
+
+        Returns how many, the oldest first and `most` at the most.
+        """
         needed_after = self._needed_after()
-        deleted = False
+        deleted = 0
         for first, following in pairwise(list(self._segments.firsts)):
-            if first == self.writer.first:  # its follower is only just being made
+            if deleted == most or first == self.writer.first:  # of the newest, the follower is only just being made
                 break
             if following - 1 > needed_after or not self.writer.sealed_before(first, retention):
                 break
             self._segments.delete(first)
-            deleted = True
+            deleted += 1
         return deleted
 
     async def close(self) -> None:

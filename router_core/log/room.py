@@ -34,6 +34,10 @@ class Room:
         """Whether appends must stop: `taken` by the log is too much, or the disk is down to the reserve."""
         return taken > self._max_bytes or self._free_bytes(self._folder) < self.reserve_bytes
 
+    def is_tight(self, taken: int) -> bool:
+        """Whether it is time to give up what is delivered, so that room comes back bit by bit and not all at once."""
+        return taken > self._max_bytes * 7 // 8 or self._free_bytes(self._folder) < 2 * self.reserve_bytes
+
     def keep_reserve(self) -> None:
         """Make the file, if it is not there and its room is not needed for anything else."""
         if self._file.exists() or self._free_bytes(self._folder) < 3 * self.reserve_bytes:

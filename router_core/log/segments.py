@@ -264,7 +264,10 @@ class Segments:
                 path.rename(self.quarantine / path.name)
             else:
                 path.unlink()
-        self.refresh()
+        del self._paths[first]
+        self._firsts.remove(first)
+        if (segment := self._open.pop(first, None)) is not None:
+            segment.close()
 
     def close(self) -> None:
         """Let go of all files."""

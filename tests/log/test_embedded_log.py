@@ -278,17 +278,17 @@ async def test_only_settled_files_are_deleted_when_their_retention_is_over(tmp_p
     async with opened(tmp_path, retention=0.0) as log:
         await accept(log, 300)
         before = segments(tmp_path)
-        appender_of(log).delete_settled(0.0)
+        appender_of(log).delete_settled(0.0, 1000)
         assert segments(tmp_path) == before, "nothing is settled"
         lease = log.lease("shop_to_a", ALL)
         await read_all(lease)
         await lease.settle(Settlement())
-        appender_of(log).delete_settled(0.0)
+        appender_of(log).delete_settled(0.0, 1000)
         assert segments(tmp_path) == before, "another connection still needs them"
         await settle_all(log)
-        appender_of(log).delete_settled(3600.0)
+        appender_of(log).delete_settled(3600.0, 1000)
         assert segments(tmp_path) == before, "kept for a replay"
-        appender_of(log).delete_settled(0.0)
+        appender_of(log).delete_settled(0.0, 1000)
         assert segments(tmp_path) == before[-1:]
 
 
@@ -300,12 +300,12 @@ async def test_a_held_record_keeps_its_file_and_all_after_it(tmp_path: Path) -> 
         held = rows[150]
         await lease.settle(Settlement(held=[held_record(held)]))
         await settle_all(log)
-        appender_of(log).delete_settled(0.0)
+        appender_of(log).delete_settled(0.0, 1000)
         kept = [first_of(path) for path in segments(tmp_path)]
         assert kept[0] <= held.seq < kept[1]
         assert (await log.fetch([held.seq])) == {held.seq: held}
         await lease.settle(Settlement(released=[f"{held.seq}.0"]))
-        appender_of(log).delete_settled(0.0)
+        appender_of(log).delete_settled(0.0, 1000)
         assert len(segments(tmp_path)) == 1
 
 
@@ -330,7 +330,7 @@ async def test_a_reader_goes_on_when_files_are_deleted_under_it(tmp_path: Path) 
         await lease.read(10, 1.0)
         await settle_all(log)
         appender_of(log).rotate()
-        appender_of(log).delete_settled(0.0)
+        appender_of(log).delete_settled(0.0, 1000)
         accepted = await accept(log, 300)
         rows = [row for row in await _read_for(lease, 300) if row in accepted]
         assert rows == accepted

@@ -154,7 +154,7 @@ async def test_a_damaged_file_is_kept_when_its_turn_to_be_deleted_comes(data: Pa
     async with opened(data) as log:
         await accept(log, 1)
         await settle_all(log)
-        appender_of(log).delete_settled(0.0)
+        appender_of(log).delete_settled(0.0, 1000)
         assert (await log.stats()).damaged == 1
     assert not path.exists()
     assert (data / "quarantine" / path.name).exists()

@@ -138,7 +138,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule()
     def give_up_delivered_files(self) -> None:
         if self.real._appender is not None:
-            self.real._appender.delete_settled(-1.0)
+            self.real._appender.delete_settled(-1.0, 1000)
             self.kept_from = max(self.kept_from, self.real._segments.firsts[0])
 
     # --- delivering ---

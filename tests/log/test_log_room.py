@@ -45,6 +45,22 @@ async def test_appends_stop_before_the_reserve_and_resume_by_themselves(tmp_path
         assert bodies(await read_all(log.lease("shop_to_a", ALL))) == [late.body.decode()]
 
 
+async def test_what_is_delivered_goes_bit_by_bit_before_the_log_is_full(tmp_path: Path) -> None:
+    """All at once, hundreds of files kept senders waiting for a second and more."""
+    log_bytes = 40 * 64 * 1024
+    async with opened(tmp_path, max_bytes=log_bytes, segment_bytes=64 * 1024) as log:
+        for _ in range(5):  # stays below the limit, above the mark
+            await accept(log, 1000)
+            await settle_all(log)
+        before = (await log.stats()).bytes
+        assert log_bytes * 7 // 8 < before <= log_bytes
+        await asyncio.sleep(1.2)
+        first = (await log.stats()).bytes
+        assert log_bytes // 4 < first < before
+        for name in ("shop_to_a", "shop_to_b"):
+            assert (await log.stats()).connections[name].depth == 0
+
+
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 3 MiB."""
