@@ -51,9 +51,12 @@ def test_another_token_is_told(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("how", [[], ["--json"]])
 def test_watch_shows_it_anew_until_ctrl_c(daemon: Daemon, how: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    process = subprocess.Popen(
-        [ROUTER, "status", "-c", daemon.config, "--watch", *how], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    def heed() -> None:
+        """A test run in the background of a shell has its SIGINT ignored, and a child would inherit that."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    command = [ROUTER, "status", "-c", daemon.config, "--watch", *how]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed)
     try:
         assert process.stdout is not None
         marks = 0
