@@ -18,6 +18,7 @@ from router_core.components import ComponentType
 from router_core.configfile import read_config_file
 from router_core.configtree import KeyPath, Node
 from router_core.configuration import (
+    DEVELOPMENT,
     Configuration,
     ConfiguredConnection,
     ConfiguredInput,
@@ -29,6 +30,7 @@ from router_core.configuration import (
 )
 from router_core.draft import SECTIONS, Draft, name_shown, nearest_name, suggestion
 from router_core.errors import ConfigurationError, PluginError, Problem
+from router_core.events import Platform
 from router_core.lint import findings_of
 from router_core.overrides import apply_overrides
 from router_core.plugins import PluginInfo, Plugins, load_plugins
@@ -78,7 +80,15 @@ def load_configuration(
     _drop_empty(root)
     settings, found = _core_settings(draft)
     parsed, wrong = _plugin_settings(draft)
-    problems += [*found, *wrong, *_wrong_types(draft), *_wrong_names(draft), *_wrong_inputs(draft), *_one_port(draft)]
+    problems += [
+        *found,
+        *wrong,
+        *_wrong_types(draft),
+        *_wrong_names(draft),
+        *_wrong_inputs(draft),
+        *_wrong_feeds(draft),
+        *_one_port(draft),
+    ]
     if problems or settings is None:
         raise ConfigurationError(_in_order(problems))
     parsed = {place: _anchored(model, folder) for place, model in parsed.items()}
@@ -103,8 +113,8 @@ def _drop_empty(root: Node) -> None:
     for section in SECTIONS:
         node = root.child(section)
         for entry in node.mapping.values() if node else ():
-            _drop(entry, "settings")
-            _drop(entry, "transforms")
+            for place in ("settings", "transforms", "rules", "filters"):
+                _drop(entry, place)
 
 
 def _drop(node: Node, name: str) -> None:
@@ -160,17 +170,23 @@ def _plugin_settings(draft: Draft) -> tuple[dict[tuple[str, str], BaseModel], li
     for section in SECTIONS:
         for name in _entries(draft, section):
             model = draft.settings_model(section, name)
-            path = (section, name, "settings")
-            node = draft.root.at(path)
-            if model is None or (node is not None and not isinstance(node.value, dict)):
-                continue  # reported already: by the plugin's name, or by core's models
-            try:
-                parsed[section, name] = model.model_validate(node.plain() if node else {})
-            except ValidationError as error:
-                problems.extend(problems_of(error, draft, path))
-            except Exception as error:  # a plugin's own validator may raise anything; its text may hold a value
-                what = f"the plugin's settings model failed with {type(error).__name__}."
-                problems.append(draft.problem(path, what, "Tell the plugin's author."))
+            if model is None:
+                continue  # reported already, by the plugin's name
+            places = {"settings": section}
+            if section == "outputs" and draft.root.at((section, name, "development_settings")) is not None:
+                places["development_settings"] = DEVELOPMENT
+            for setting, kept_as in places.items():
+                path = (section, name, setting)
+                node = draft.root.at(path)
+                if node is not None and not isinstance(node.value, dict):
+                    continue  # reported already, by core's models
+                try:
+                    parsed[kept_as, name] = model.model_validate(node.plain() if node else {})
+                except ValidationError as error:
+                    problems.extend(problems_of(error, draft, path))
+                except Exception as error:  # a plugin's own validator may raise anything; its text may hold a value
+                    what = f"the plugin's settings model failed with {type(error).__name__}."
+                    problems.append(draft.problem(path, what, "Tell the plugin's author."))
     return parsed, problems
 
 
@@ -252,6 +268,17 @@ def _wrong_inputs(draft: Draft) -> Iterator[Problem]:
             if first != name:
                 what = f"the input {first!r} of the same source has the same key."
                 yield draft.problem((*path, "key"), what, "Give each input a key of its own.")
+
+
+def _wrong_feeds(draft: Draft) -> Iterator[Problem]:
+    for name in _entries(draft, "inputs"):
+        text, path = draft.root.text, ("inputs", name)
+        if text(*path, "custom_feed") and text(*path, "partner_feed"):
+            what = "the input is also a partner's feed."
+            yield draft.problem((*path, "custom_feed"), what, "Keep one of `custom_feed` and `partner_feed`.")
+        if text(*path, "act_as") and text(*path, "platform") not in (None, Platform.DATA_FEEDS):
+            what = "only a feed can act as another platform."
+            yield draft.problem((*path, "act_as"), what, "Write `platform: data_feeds`, or remove this line.")
 
 
 def _one_port(draft: Draft) -> Iterator[Problem]:

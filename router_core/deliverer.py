@@ -21,13 +21,15 @@ from router_core.components import (
 )
 from router_core.connection import Connection, ConnectionStatus, DeliveryPolicy
 from router_core.delivery import Lane
+from router_core.filters import Filtering
 from router_core.hookspecs import RouterView, SettlementReport
 from router_core.isolation import fault_of
 from router_core.log.port import PARTITIONS, EventLog
 from router_core.logs import logger
 from router_core.pipeline import Pipeline
 from router_core.plugins import observers_call
-from router_core.selection import Selection
+from router_core.rules import Forwarding, ForwardingRules
+from router_core.selection import Selection, Stage
 from router_core.store import StateFile
 from router_core.telemetry import Telemetry
 from router_core.transport import HttpxTransport
@@ -200,9 +202,24 @@ def partition_ranges(lanes: int) -> Sequence[range]:
 
 def create_pipeline(configured: ConfiguredConnection, transforms: Sequence[tuple[str, Transform]]) -> Pipeline:
     """A connection's way from the log to its destination, with transforms that are open."""
-    platform = configured.input.platform
-    selection = Selection(configured.output.type, configured.settings, platform, own_feed=configured.is_loop)
-    return Pipeline(platform, configured.input.channel, transforms, selection)
+    source, path = configured.input, configured.path
+    stages: list[Stage] = []
+    if configured.rules != ForwardingRules():
+        stages.append(Forwarding(configured.rules, f"{path}.rules"))
+    if configured.filters is not None:
+        stages.append(Filtering(configured.filters, f"{path}.filters"))
+    selection = Selection(
+        configured.output.type,
+        configured.settings,
+        source.platform,
+        own_feed=configured.is_loop,
+        is_feed=source.is_feed,
+        stages=stages,
+        path=path,
+    )
+    return Pipeline(
+        source.platform, source.channel, transforms, selection, feed=source.feed, att_status=source.att_status
+    )
 
 
 def create_transform(

@@ -59,12 +59,15 @@ def _broken_plugins(configuration: Configuration) -> Iterator[Finding]:
 
 def _platforms(configuration: Configuration, draft: Draft) -> Iterator[Finding]:
     for name, entry in configuration.settings.connections.items():
-        platform = configuration.inputs[entry.input].platform
+        source = configuration.inputs[entry.input]
+        platform = source.platform
         destination = configuration.outputs[entry.output].type
-        if platform not in destination.accepts.platforms:
+        if not destination.accepts.takes(platform, is_feed=source.is_feed):
             what = f"{destination.title} takes nothing from the platform {platform}, so nothing will be sent."
             yield _finding(draft, ("connections", name, "input"), what, "Use an input of another platform.")
-        yield from _bound_settings(draft, ("connections", name, "settings"), platform)
+        yield from _bound_settings(draft, ("connections", name), platform)
+    for name, settings in configuration.settings.inputs.items():
+        yield from _bound_settings(draft, ("inputs", name), settings.platform)
 
 
 def _bound_settings(draft: Draft, path: KeyPath, platform: str) -> Iterator[Finding]:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import msgspec
 import orjson
 
+from router_core.adtracking import AttStatus, without_withheld_ids
 from router_core.components import Transform, Transformed
 from router_core.events import Platform, batch_from_json
+from router_core.feeds import mark_source_feed
 from router_core.isolation import fault_of, isolate
 from router_core.log.port import StoredBatch
 from router_core.outcomes import Disposition, Outcome
@@ -23,15 +25,31 @@ class Pipeline:
     """One connection's way from the log to its destination."""
 
     def __init__(
-        self, platform: Platform, channel: str, transforms: Sequence[tuple[str, Transform]], selection: Selection
+        self,
+        platform: Platform,
+        channel: str,
+        transforms: Sequence[tuple[str, Transform]],
+        selection: Selection,
+        *,
+        feed: str | None = None,
+        att_status: AttStatus | None = None,
     ) -> None:
+        """`feed` is the name that events get as their source feed; `att_status` is for devices without one."""
         self._platform = platform
         self._channel = channel
         self._transforms = transforms
         self._select = selection
+        self._feed = feed
+        self._att_status = att_status
 
     async def prepare(self, batches: Sequence[StoredBatch]) -> tuple[list[Record], list[Outcome]]:
         """The records to deliver, in order, and an outcome for each record that ends here."""
+        records, outcomes = await self.transformed(batches)
+        records, skipped = self.selected(records)
+        return records, outcomes + skipped
+
+    async def transformed(self, batches: Sequence[StoredBatch]) -> tuple[list[Record], list[Outcome]]:
+        """The records as they come out of the transforms."""
         records: list[Record] = []
         outcomes: list[Outcome] = []
         for stored in batches:
@@ -41,8 +59,13 @@ class Pipeline:
         for name, transform in self._transforms:
             records, ended = await self._transform(name, transform, records)
             outcomes += ended
-        records, skipped = self._select(records)
-        return records, outcomes + skipped
+        return records, outcomes
+
+    def selected(self, records: Sequence[Record]) -> tuple[list[Record], list[Outcome]]:
+        """The records to send, as the destination gets them, and a skipped outcome for each other."""
+        if self._transforms:  # one may have put back what was withheld
+            records = [self._lawful(record) for record in records]
+        return self._select(records)
 
     def _decode(self, stored: StoredBatch) -> tuple[list[Record], list[Outcome]]:
         if not stored.body:
@@ -58,9 +81,20 @@ class Pipeline:
             body=stored.body,
         )
         try:
-            return records_from_batch(batch_from_json(stored.body), context)
+            batch = batch_from_json(stored.body)
+            lawful = without_withheld_ids(batch, self._att_status)
+            if lawful is not batch:
+                context = msgspec.structs.replace(context, body=b"")  # it holds the ids
+            records, malformed = records_from_batch(lawful, context)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return [], [Outcome.rejected(f"{stored.seq}.{WHOLE_BATCH}", "malformed_batch", str(error))]
+        if self._feed is not None:
+            mark_source_feed(records, self._feed)
+        return records, malformed
+
+    def _lawful(self, record: Record) -> Record:
+        batch = without_withheld_ids(record.batch, self._att_status)
+        return record if batch is record.batch else msgspec.structs.replace(record, batch=batch)
 
     async def _transform(
         self, name: str, transform: Transform, records: Sequence[Record]

@@ -31,7 +31,7 @@ from router_core.components import (
 from router_core.errors import ConfigurationError, Problem
 from router_core.events import Platform
 from router_core.plugins import PluginInfo, Plugins
-from router_core.settings import Duration
+from router_core.values import Duration
 
 # --- a small partner --------------------------------------------------------------------------------------------------
 
@@ -740,7 +740,10 @@ def test_the_schema_describes_core_and_plugins() -> None:
     output = definitions["OutputSettings"]
     assert output["properties"]["destination"]["anyOf"][0]["enum"] == ["future", "partner", "plain"]
     (rule,) = [rule for rule in output["allOf"] if rule["if"]["properties"]["destination"]["const"] == "partner"]
-    assert rule["then"] == {"properties": {"settings": {"$ref": "#/$defs/Account"}}, "required": ["settings"]}
+    account = {"$ref": "#/$defs/Account"}
+    assert rule["then"] == {
+        "properties": {"settings": account, "development_settings": account}, "required": ["settings"],
+    }  # fmt: skip
     account = definitions["Account"]["properties"]
     assert account["region"]["default"] == "eu1"
     assert account["region"]["examples"] == ["eu1"]

@@ -51,9 +51,10 @@ def test_only_the_platforms_that_it_takes_are_sent(platform: Platform) -> None:
 
 
 def test_a_partners_own_feed_does_not_go_back() -> None:
-    own = Selection(destination(), None, Platform.IOS, own_feed=True)
+    own = Selection(destination(), None, Platform.IOS, own_feed=True, path="connections.web")
     assert own.reason(record()) == own.reason(profile_update()) == (
-        "own_feed", "it came from Partner's own feed and does not go back",
+                "own_feed",
+        "it came from Partner's own feed and does not go back: connections.web.return_to_partner is off",
     )  # fmt: skip
 
 

@@ -127,7 +127,7 @@ def _print_connection(connection: Mapping[str, Any]) -> None:
     print_text(f"\nConnection {connection['connection']} to {connection['output']} ({connection['destination']})")
     table = table_of("Record", "Event type", "Result", "Why", wide=("Why",))
     for one in connection["records"]:
-        why = ": ".join(part for part in (one["code"], one["message"]) if part)
+        why = ": ".join(part for part in (one["code"], one["message"]) if part) or "; ".join(one["left_out"])
         table.add_row(*(harmless(cell) for cell in (one["record"], one["event_type"], one["result"], why)))
     if connection["records"]:
         console().print(table)

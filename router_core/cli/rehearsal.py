@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from router_core.account import Account
 from router_core.cli.batches import Upload
+from router_core.cli.leftout import left_out, withheld_of
 from router_core.components import Destination, HttpAnswer, Transform
 from router_core.deliverer import create_destination, create_pipeline, create_transform
 from router_core.errors import DeliveryError, InvalidBatch, Unavailable
@@ -55,6 +56,8 @@ class RecordVerdict:
     """selected, or how it ends: skipped, rejected."""
     code: str = ""
     message: str = ""
+    left_out: Sequence[str] = ()
+    """What is not sent of a record that is selected, each with the setting that made it."""
 
 
 @dataclass(kw_only=True)
@@ -133,9 +136,21 @@ async def _rehearse(
         parts.append(transform)
         await transform.open()
         transforms.append((item.name, transform))
-    records, outcomes = await create_pipeline(connection, transforms).prepare(batches)
-    types = dict(_event_types(batches))
-    verdicts = [RecordVerdict(record=one.id, event_type=one.event_type, result="selected") for one in records]
+    pipeline = create_pipeline(connection, transforms)
+    whole, outcomes = await pipeline.transformed(batches)
+    records, skipped = pipeline.selected(whole)
+    outcomes += skipped
+    types, before = dict(_event_types(batches)), {one.id: one for one in whole}
+    withheld, filters = withheld_of(batches, connection.input.att_status), f"{connection.path}.filters"
+    verdicts = [
+        RecordVerdict(
+            record=one.id,
+            event_type=one.event_type,
+            result="selected",
+            left_out=[*withheld.get(one.context.seq, ()), *left_out(before[one.id], one, filters)],
+        )
+        for one in records
+    ]
     verdicts += [
         RecordVerdict(
             record=one.record_id,
@@ -238,7 +253,7 @@ def _masked(found: Rehearsal, secrets: Sequence[str]) -> Rehearsal:
     found.records = [
         RecordVerdict(
             record=one.record, event_type=one.event_type, result=one.result, code=one.code,
-            message=_mask_text(one.message, secrets),
+            message=_mask_text(one.message, secrets), left_out=[_mask_text(text, secrets) for text in one.left_out],
         )
         for one in found.records
     ]  # fmt: skip

@@ -1,0 +1,121 @@
+"""Which names pass a filter: a list of those that may, or of those that may not.
+
+Names are compared without regard to case, as the kits in apps and pages compare their hashes, and without spaces at
+their ends, which a partner may cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Generic, TypeVar
+
+from pydantic import model_validator
+
+from router_core.components import setting
+from router_core.values import Section
+
+T = TypeVar("T")
+_MOST_REMEMBERED: Final = 2000  # senders can make up names without end
+
+
+def folded(name: str) -> str:
+    """The form in which names are compared."""
+    return name.strip().lower()
+
+
+class _Choice(Section):
+    @model_validator(mode="after")
+    def _one_list(self) -> _Choice:
+        given = vars(self)
+        if (given["allow"] is None) == (given["block"] is None):
+            raise ValueError("needs one of the two lists: `allow`, or `block`.")
+        return self
+
+
+class Choice(_Choice, Generic[T]):
+    """Either what may be sent, or what may not."""
+
+    allow: tuple[T, ...] | None = setting(None, title="Allow", help="Only these are sent.")
+    block: tuple[T, ...] | None = setting(None, title="Block", help="All but these are sent.")
+
+
+class AttributeChoice(_Choice):
+    """Either the attributes that may be sent, or those that may not, by the name of their event or screen."""
+
+    allow: dict[str, tuple[str, ...]] | None = setting(
+        None, title="Allow", help="By event or screen: only these attributes are sent; of others, none."
+    )
+    block: dict[str, tuple[str, ...]] | None = setting(
+        None, title="Block", help="By event or screen: all attributes but these are sent."
+    )
+
+
+class NameTest:
+    """Whether a name passes. `always` passes whatever the lists say, if it is spelled like this."""
+
+    def __init__(
+        self,
+        allow: Iterable[str] | None = None,
+        block: Iterable[str] | None = None,
+        *,
+        default: bool = True,
+        always: Iterable[str] = (),
+    ) -> None:
+        """`default` is for what no list names, where there is no list at all."""
+        self._listed = frozenset(folded(name) for name in (allow if allow is not None else block or ()))
+        self._if_listed = allow is not None
+        self._if_not = default if allow is None else False
+        self._always = dict.fromkeys(always, True)
+        self._known = dict(self._always)
+        self.passes_all = self._if_not and not self._listed
+        """No name can fail."""
+
+    def __call__(self, name: str) -> bool:
+        """Whether it may be sent."""
+        try:
+            return self._known[name]
+        except KeyError:
+            passes = self._if_listed if folded(name) in self._listed else self._if_not
+            if len(self._known) < _MOST_REMEMBERED:
+                self._known[name] = passes
+            return passes
+
+    def kept(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The values whose names pass; the same mapping if all do."""
+        if self.passes_all or all(map(self, values)):
+            return values
+        return {name: value for name, value in values.items() if self(name)}
+
+
+def name_test(choice: Choice[Any] | None, default: bool, always: Iterable[str] = ()) -> NameTest:
+    """The test that a setting asks for. `default` is whether new names are sent, where there is no list."""
+    if choice is None:
+        return NameTest(default=default, always=always)
+    return NameTest(choice.allow, choice.block, default=default, always=always)
+
+
+class AttributeTest:
+    """Which attributes of an event or screen pass."""
+
+    def __init__(self, choice: AttributeChoice | None, default: bool, always: Iterable[str] = ()) -> None:
+        self._tests: dict[str, NameTest] = {}
+        allow, block = (choice.allow, choice.block) if choice is not None else (None, None)
+        for place, names in _merged(allow if allow is not None else block or {}).items():
+            self._tests[place] = (
+                NameTest(names, always=always)
+                if allow is not None
+                else NameTest(None, names, default=default, always=always)
+            )
+        self._others = NameTest(default=default and allow is None, always=always)
+
+    def of(self, place: str) -> NameTest:
+        """The test for the attributes of one event or screen; empty for events without a name."""
+        return self._tests.get(folded(place), self._others)
+
+
+def _merged(lists: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Two spellings of one name are one list."""
+    merged: dict[str, list[str]] = {}
+    for place, names in lists.items():
+        merged.setdefault(folded(place), []).extend(names)
+    return merged
