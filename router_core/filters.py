@@ -218,7 +218,7 @@ class Filtering:
         attributes = event.custom_attributes
         if attributes and (kept := test.kept(attributes)) is not attributes:
             event = copy.copy(event)
-            event.custom_attributes = kept
+            event.custom_attributes = kept or None
         name = event.lifetime_value_attribute_name
         if name is not None and not self._user_attributes(str(name)):
             event = copy.copy(event)

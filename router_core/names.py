@@ -6,7 +6,8 @@ their ends, which a partner may cut off.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import filterfalse
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import model_validator
@@ -50,6 +51,20 @@ class AttributeChoice(_Choice):
     )
 
 
+class _Verdicts(dict[str, bool]):
+    """Whether each name passes; a dict, as one that knows a name already answers without a call of ours."""
+
+    def __init__(self, listed: Collection[str], *, if_listed: bool, if_not: bool) -> None:
+        super().__init__()
+        self._listed, self._if_listed, self._if_not = listed, if_listed, if_not
+
+    def __missing__(self, name: str) -> bool:
+        passes = self._if_listed if folded(name) in self._listed else self._if_not
+        if len(self) < _MOST_REMEMBERED:
+            self[name] = passes
+        return passes
+
+
 class NameTest:
     """Whether a name passes. `always` passes whatever the lists say, if it is spelled like this."""
 
@@ -62,29 +77,27 @@ class NameTest:
         always: Iterable[str] = (),
     ) -> None:
         """`default` is for what no list names, where there is no list at all."""
-        self._listed = frozenset(folded(name) for name in (allow if allow is not None else block or ()))
-        self._if_listed = allow is not None
-        self._if_not = default if allow is None else False
-        self._always = dict.fromkeys(always, True)
-        self._known = dict(self._always)
-        self.passes_all = self._if_not and not self._listed
+        listed = frozenset(folded(name) for name in (allow if allow is not None else block or ()))
+        self._verdicts = _Verdicts(listed, if_listed=allow is not None, if_not=default and allow is None)
+        self._verdicts.update(dict.fromkeys(always, True))
+        self.passes_all = default and allow is None and not listed
         """No name can fail."""
 
     def __call__(self, name: str) -> bool:
         """Whether it may be sent."""
-        try:
-            return self._known[name]
-        except KeyError:
-            passes = self._if_listed if folded(name) in self._listed else self._if_not
-            if len(self._known) < _MOST_REMEMBERED:
-                self._known[name] = passes
-            return passes
+        return self._verdicts[name]
 
     def kept(self, values: dict[str, Any]) -> dict[str, Any]:
         """The values whose names pass; the same mapping if all do."""
-        if self.passes_all or all(map(self, values)):
+        if self.passes_all:
             return values
-        return {name: value for name, value in values.items() if self(name)}
+        held_back = list(filterfalse(self._verdicts.__getitem__, values))
+        if not held_back:
+            return values
+        kept = values.copy()
+        for name in held_back:
+            del kept[name]
+        return kept
 
 
 def name_test(choice: Choice[Any] | None, default: bool, always: Iterable[str] = ()) -> NameTest:
@@ -99,6 +112,7 @@ class AttributeTest:
 
     def __init__(self, choice: AttributeChoice | None, default: bool, always: Iterable[str] = ()) -> None:
         self._tests: dict[str, NameTest] = {}
+        self._known: dict[str, NameTest] = {}
         allow, block = (choice.allow, choice.block) if choice is not None else (None, None)
         for place, names in _merged(allow if allow is not None else block or {}).items():
             self._tests[place] = (
@@ -110,7 +124,13 @@ class AttributeTest:
 
     def of(self, place: str) -> NameTest:
         """The test for the attributes of one event or screen; empty for events without a name."""
-        return self._tests.get(folded(place), self._others)
+        try:
+            return self._known[place]
+        except KeyError:
+            test = self._tests.get(folded(place), self._others)
+            if len(self._known) < _MOST_REMEMBERED:
+                self._known[place] = test
+            return test
 
 
 def _merged(lists: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:

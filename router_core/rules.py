@@ -126,9 +126,9 @@ def _text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def is_recent(record: Record, maximum: timedelta) -> bool:
+def is_recent(record: Record, maximum_ms: float) -> bool:
     """Whether the event was not older than this when it was accepted: waiting in the router does not age it."""
-    return record.context.received_at_ms - record.occurred_at_ms <= maximum / timedelta(milliseconds=1)
+    return record.context.received_at_ms - record.occurred_at_ms <= maximum_ms
 
 
 # --- at work ----------------------------------------------------------------------------------------------------------
@@ -154,11 +154,16 @@ class Forwarding:
             if record.batch is not seen:
                 seen = record.batch
                 of_batch = next((skip for holds, skip in self._of_batch if not holds(seen, record.context)), None)
-            skip = of_batch or next((skip for holds, skip in self._of_record if not holds(record)), None)
+            skip = of_batch
             if skip is None:
-                kept.append(record)
-            else:
-                outcomes.append(Outcome.skipped(record.id, *skip))
+                for holds, why in self._of_record:
+                    if not holds(record):
+                        skip = why
+                        break
+                else:
+                    kept.append(record)
+                    continue
+            outcomes.append(Outcome.skipped(record.id, *skip))
         return kept, outcomes
 
 
@@ -197,9 +202,10 @@ def _batch_rules(rules: ForwardingRules, where: str) -> Iterator[BatchRule]:
 
 
 def _record_rules(rules: ForwardingRules, where: str) -> Iterator[RecordRule]:
-    if (maximum := rules.maximum_data_age) is not None:
+    if rules.maximum_data_age is not None:
+        maximum_ms = rules.maximum_data_age / timedelta(milliseconds=1)
         yield (
-            lambda record: is_recent(record, maximum),
+            lambda record: is_recent(record, maximum_ms),
             Skip("data_too_old", f"it was older than {where}.maximum_data_age when it came in"),
         )
     if (attribute := rules.event_attribute) is not None:

@@ -14,6 +14,7 @@ import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple, cast
@@ -30,13 +31,16 @@ from router_clevertap.settings import ClevertapConfiguration, ClevertapConnectio
 from router_core.clock import SystemClock
 from router_core.components import HttpAnswer, SourceContext, SourceInput
 from router_core.events import Platform, batch_from_json
+from router_core.filters import Filtering, Filters
 from router_core.http import Request
 from router_core.intake import CoreIntake, envelope_of, request_key
 from router_core.log.embedded import EmbeddedLog
 from router_core.log.port import PARTITIONS, EventLog, NewBatch, Settlement, StoredBatch
 from router_core.logs import logger
+from router_core.names import AttributeChoice, Choice
 from router_core.pipeline import Pipeline
 from router_core.records import BatchContext, Record, records_from_batch
+from router_core.rules import Forwarding, ForwardingRules
 from router_core.selection import Selection
 from router_core.sources.events_api import EventsApi
 from router_core.strictjson import strict_json
@@ -257,8 +261,37 @@ async def _delivering(
     def outcomes(pair: tuple[Call, HttpAnswer]) -> object:
         return outcomes_from_answer(pair[1], pair[0].record_ids, pair[0].items, 0.0)
 
+    ruled = Pipeline(
+        Platform.DATA_FEEDS,
+        "server_to_server",
+        [],
+        Selection(
+            CLEVERTAP,
+            ClevertapConnection(),
+            Platform.DATA_FEEDS,
+            stages=[Forwarding(RULES, "rules")],
+        ),
+    )
+    filtered = Pipeline(
+        Platform.DATA_FEEDS,
+        "server_to_server",
+        [],
+        Selection(
+            CLEVERTAP,
+            ClevertapConnection(),
+            Platform.DATA_FEEDS,
+            stages=[Filtering(filters_of(stored), "filters")],
+        ),
+    )
+
     async def prepare() -> None:
         await pipeline.prepare(stored)
+
+    async def prepare_ruled() -> None:
+        await ruled.prepare(stored)
+
+    async def prepare_filtered() -> None:
+        await filtered.prepare(stored)
 
     async def upload() -> None:
         for call in calls:
@@ -269,11 +302,40 @@ async def _delivering(
     return [
         Stage("deliver: decode to records", len(wires), _each(decode, stored)),
         Stage("deliver: pipeline.prepare, decode within", len(wires), prepare),
+        Stage("deliver: the same with 4 rules", len(wires), prepare_ruled),
+        Stage("deliver: the same with 50 filters", len(wires), prepare_filtered),
         Stage("deliver: CleverTap mapping", len(wires), _each(plan, groups)),
         Stage("deliver: encode uploads", len(wires), _each(encode, calls)),
         Stage("deliver: encode and send by httpx", len(wires), upload),
         Stage("deliver: outcomes of an answer", len(wires), _each(outcomes, pairs)),
     ]
+
+
+RULES: Final = ForwardingRules(
+    environments=("production",),
+    logged_in_users_only=True,
+    user_sampling_percent=99.9,
+    maximum_data_age=timedelta(days=90000),
+)
+
+
+def filters_of(stored: Sequence[StoredBatch]) -> Filters:
+    """50 filters: each event of the batches is looked at in full, and loses one of its attributes."""
+    lost: dict[str, str] = {}
+    for batch in stored:
+        for event in json.loads(batch.body)["events"]:
+            data = event["data"]
+            if attributes := data.get("custom_attributes"):
+                lost[data.get("event_name") or data.get("screen_name") or ""] = min(attributes)
+    block: dict[str, tuple[str, ...]] = {event: (name,) for event, name in list(lost.items())[:10]}
+    rest = (50 - len(block)) // 4
+    return Filters(
+        event_names=Choice[str](block=tuple(f"Event {n}" for n in range(rest))),
+        screen_names=Choice[str](block=tuple(f"Screen {n}" for n in range(rest))),
+        event_attributes=AttributeChoice(block=block),
+        user_attributes=Choice[str](block=tuple(f"attribute {n}" for n in range(rest))),
+        commerce_attributes=Choice[str](block=tuple(f"detail {n}" for n in range(50 - len(block) - 3 * rest))),
+    )
 
 
 def _answer(call: Call) -> HttpAnswer:
