@@ -58,14 +58,14 @@ class Filters(Section):
         None, title="Event names", help="Custom events by name.", example={"block": ["Password Changed"]}
     )
     event_attributes: AttributeChoice | None = setting(
-        None, title="Event attributes", help="Attributes of custom events, by the event's name.",
+        None, title="Event attributes", help="Attributes by the event's name; `*` is any event.",
         example={"block": {"Video Watched": ["email"]}},
     )  # fmt: skip
     screen_names: Choice[str] | None = setting(
         None, title="Screen names", help="Screen views by name.", example={"block": ["Health"]}
     )
     screen_attributes: AttributeChoice | None = setting(
-        None, title="Screen attributes", help="Attributes of screen views, by the screen's name.",
+        None, title="Screen attributes", help="Attributes by the screen's name; `*` is any screen.",
         example={"block": {"Shop Home": ["referrer"]}},
     )  # fmt: skip
     commerce: Choice[CommerceType] | None = setting(
@@ -119,7 +119,7 @@ class Filtering:
         self._user_attributes = name_test(filters.user_attributes, default)
         self._user_identities = name_test(filters.user_identities, default)
         self._devices = name_test(filters.device_identities, default)
-        self._others = AttributeTest(None, default, always).of("")
+        self._others = self._attributes.of("")
         self._by_type: dict[type, EventFilter] = {
             CustomEvent: self._custom,
             ScreenView: self._screen,

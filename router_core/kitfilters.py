@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from router_core.events import UserIdentity
 from router_core.filters import Filters
-from router_core.names import AttributeChoice, Choice
+from router_core.names import EVERYWHERE, AttributeChoice, Choice
 from router_core.taxonomy import COMMERCE_NUMBERS, CUSTOM_EVENT_NUMBERS, USER_IDENTITIES, CommerceType, CustomEventType
 
 _SCREEN: Final = 0
@@ -94,7 +94,8 @@ def _blocked(choice: Choice[str] | None) -> Iterable[str]:
 
 def _blocked_attributes(choice: AttributeChoice | None) -> Iterator[tuple[str, str]]:
     for place, names in (choice.block or {} if choice is not None else {}).items():
-        yield from ((place, name) for name in names)
+        if place.strip() != EVERYWHERE:
+            yield from ((place, name) for name in names)
 
 
 def _not_sent(filters: Filters, choice: Choice[Any] | None, known: type[StrEnum]) -> list[Any]:
@@ -116,7 +117,10 @@ def _unexpressed(filters: Filters) -> Iterator[str]:
     """Settings that no list of hashes can tell: open-ended names that must be blocked unseen."""
     for name in ("event_names", "event_attributes", "screen_names", "screen_attributes", "user_attributes"):
         choice = getattr(filters, name)
-        if choice.allow is not None if choice is not None else not filters.send_new_data_points:
-            yield name
+        if choice is None:
+            if not filters.send_new_data_points:
+                yield name
+        elif choice.allow is not None or EVERYWHERE in map(str.strip, choice.block or ()):
+            yield name  # a list of names that holds `*` has an odd name: to be on the safe side
     if filters.commerce_attributes is not None or not filters.send_new_data_points:
         yield "commerce_attributes"  # kits in pages have no such filter

@@ -16,6 +16,8 @@ from router_core.components import setting
 from router_core.values import Section
 
 T = TypeVar("T")
+EVERYWHERE: Final = "*"
+"""In the place of an event's or a screen's name: all of them."""
 _MOST_REMEMBERED: Final = 2000  # senders can make up names without end
 
 
@@ -41,7 +43,7 @@ class Choice(_Choice, Generic[T]):
 
 
 class AttributeChoice(_Choice):
-    """Either the attributes that may be sent, or those that may not, by the name of their event or screen."""
+    """Either the attributes that may be sent, or those that may not, by their event's or screen's name; `*` is any."""
 
     allow: dict[str, tuple[str, ...]] | None = setting(
         None, title="Allow", help="By event or screen: only these attributes are sent; of others, none."
@@ -111,16 +113,18 @@ class AttributeTest:
     """Which attributes of an event or screen pass."""
 
     def __init__(self, choice: AttributeChoice | None, default: bool, always: Iterable[str] = ()) -> None:
-        self._tests: dict[str, NameTest] = {}
         self._known: dict[str, NameTest] = {}
         allow, block = (choice.allow, choice.block) if choice is not None else (None, None)
-        for place, names in _merged(allow if allow is not None else block or {}).items():
-            self._tests[place] = (
-                NameTest(names, always=always)
-                if allow is not None
-                else NameTest(None, names, default=default, always=always)
-            )
-        self._others = NameTest(default=default and allow is None, always=always)
+        lists = _merged(allow if allow is not None else block or {})
+        everywhere = lists.pop(EVERYWHERE, [])
+
+        def test(names: Iterable[str]) -> NameTest:
+            if allow is not None:
+                return NameTest(names, always=always)
+            return NameTest(None, names, default=default, always=always)
+
+        self._tests = {place: test([*names, *everywhere]) for place, names in lists.items()}
+        self._others = test(everywhere)
 
     def of(self, place: str) -> NameTest:
         """The test for the attributes of one event or screen; empty for events without a name."""

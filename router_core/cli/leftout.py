@@ -46,7 +46,7 @@ def _missing(before: Record, after: Record) -> Iterator[tuple[str, str]]:
     yield from ((name, "user_attributes") for name in deleted[0] if name not in deleted[1])
     yield from _gone(before.batch.user_identities, after.batch.user_identities, "user_identities")
     yield from _gone(_devices(before.batch), _devices(after.batch), "device_identities")
-    setting = _FILTER_OF_ATTRIBUTES.get(type(before.event), "send_new_data_points")
+    setting = _FILTER_OF_ATTRIBUTES.get(type(before.event), "event_attributes")
     yield from _gone(_attributes(before.event), _attributes(after.event), setting)
     if isinstance(before.event, CommerceEvent) and isinstance(after.event, CommerceEvent):
         held, kept = (dict.fromkeys(_product_attributes(event)) for event in (before.event, after.event))
