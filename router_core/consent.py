@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import model_validator
 
 from router_core.components import setting
-from router_core.values import Section
+from router_core.values import Section, Several
 
 OnMatch = Literal["include", "exclude"]
 ON_MATCH_HELP: Final = "`include`: only what matches is sent. `exclude`: what matches is not sent."
@@ -37,8 +37,8 @@ class ConsentRule(Section):
     """Sends by what the user has consented to."""
 
     on_match: OnMatch = setting("include", title="On match", help=ON_MATCH_HELP)
-    any_of: tuple[ConsentCondition, ...] = setting(
-        title="Any of", help="One that matches is enough. A user who gave no answer matches none.", min_length=1,
+    any_of: Several[ConsentCondition] = setting(
+        title="Any of", help="One that matches is enough. A user who gave no answer matches none.",
         example=[{"gdpr": "marketing", "consented": True}],
     )  # fmt: skip
 

@@ -31,7 +31,7 @@ from router_core.events import CommerceEvent, CustomEvent, EventBatch, Platform,
 from router_core.outcomes import Outcome, Skip
 from router_core.records import BatchContext, Record
 from router_core.sampling import is_sampled
-from router_core.values import Duration, Section
+from router_core.values import Duration, Section, Several
 
 Environment = Literal["production", "development"]
 _APPS: Final = frozenset(Platform) - {Platform.DATA_FEEDS, Platform.OUT_OF_BAND}
@@ -58,9 +58,9 @@ class ValueRule(Section):
 class ForwardingRules(Section):
     """Which users, batches and events go to the destination."""
 
-    environments: tuple[Environment, ...] = setting(
+    environments: Several[Environment] = setting(
         ("production", "development"), title="Environments", help="Batches of these. One that names none is of "
-        "`production`.", example=["production"], min_length=1,
+        "`production`.", example=["production"],
     )  # fmt: skip
     minimum_app_version: Annotated[str, AfterValidator(_version)] | None = setting(
         None, title="Minimum app version", help="Batches of older versions are not sent, nor those that name none. In "

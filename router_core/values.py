@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from router_core.components import Settings
 
+T = TypeVar("T")
 _SECONDS: Final = {
     "ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400),
 }  # fmt: skip
@@ -47,6 +48,16 @@ def _size(value: Any) -> Any:
         raise PydanticCustomError("router_size", "is not a size, such as 10GiB, 512MiB or a number of bytes")
     return int(Decimal(match[1]) * _BYTES[match[2].lower()])
 
+
+def _not_empty(value: tuple[T, ...]) -> tuple[T, ...]:
+    # pydantic's own `min_length` also complains of a list whose only entry is wrong.
+    if not value:
+        raise PydanticCustomError("router_empty", "must not be empty")
+    return value
+
+
+Several = Annotated[tuple[T, ...], AfterValidator(_not_empty)]
+"""At least one."""
 
 Duration = Annotated[
     timedelta,
