@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Final
 
 from router_core.events import DeviceInfo, EventBatch
@@ -22,6 +23,10 @@ ADVERTISING_IDS: Final = (
     IDFA, "android_advertising_id", "google_advertising_id", "fire_advertising_id", "roku_advertising_id",
     "microsoft_advertising_id",
 )  # fmt: skip
+
+
+_IDS: Final = attrgetter(*ADVERTISING_IDS)
+_NONE: Final = (None,) * len(ADVERTISING_IDS)
 
 
 class AttStatus(StrEnum):
@@ -36,8 +41,7 @@ class AttStatus(StrEnum):
 def withheld_ids(device: DeviceInfo, default_att: AttStatus | None = None) -> Mapping[str, str]:
     """Each advertising id that must not be used, with the reason. `default_att` stands in where the batch has none."""
     withheld: dict[str, str] = {}
-    for name in ADVERTISING_IDS:
-        value = getattr(device, name)
+    for name, value in zip(ADVERTISING_IDS, _IDS(device), strict=True):
         if value is None:
             continue
         if not str(value).strip(" 0-"):
@@ -62,7 +66,9 @@ def _is_true(value: Any) -> bool:
 
 def without_withheld_ids(batch: EventBatch, default_att: AttStatus | None = None) -> EventBatch:
     """The batch without the ids that must not be used; the same one if there is none."""
-    if batch.device_info is None or not (withheld := withheld_ids(batch.device_info, default_att)):
+    if batch.device_info is None or _IDS(batch.device_info) == _NONE:
+        return batch
+    if not (withheld := withheld_ids(batch.device_info, default_att)):
         return batch
     device = copy.copy(batch.device_info)
     for name in withheld:

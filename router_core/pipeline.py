@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import orjson
@@ -64,7 +64,7 @@ class Pipeline:
     def selected(self, records: Sequence[Record]) -> tuple[list[Record], list[Outcome]]:
         """The records to send, as the destination gets them, and a skipped outcome for each other."""
         if self._transforms:  # one may have put back what was withheld
-            records = [self._lawful(record) for record in records]
+            records = list(self._lawful(records))
         return self._select(records)
 
     def _decode(self, stored: StoredBatch) -> tuple[list[Record], list[Outcome]]:
@@ -92,9 +92,12 @@ class Pipeline:
             mark_source_feed(records, self._feed)
         return records, malformed
 
-    def _lawful(self, record: Record) -> Record:
-        batch = without_withheld_ids(record.batch, self._att_status)
-        return record if batch is record.batch else msgspec.structs.replace(record, batch=batch)
+    def _lawful(self, records: Sequence[Record]) -> Iterator[Record]:
+        seen = lawful = None
+        for record in records:
+            if record.batch is not seen:
+                seen, lawful = record.batch, without_withheld_ids(record.batch, self._att_status)
+            yield record if lawful is seen else msgspec.structs.replace(record, batch=lawful)
 
     async def _transform(
         self, name: str, transform: Transform, records: Sequence[Record]

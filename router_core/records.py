@@ -31,7 +31,11 @@ class BatchContext(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Request headers that matter later, lower-case: `traceparent`, `x-mp-kits`, `x-mp-bundled-kits`."""
     body: bytes = b""
-    """The batch as it was received, unknown fields included."""
+    """The batch as it was received, unknown fields included.
+
+    Empty where something was taken out: by the connection's filters (then `EventBatch.events` is empty too), or an
+    advertising id that may not be used.
+    """
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

@@ -94,7 +94,7 @@ NAMES = st.text(min_size=1, max_size=6).map(str.strip).filter(bool)
     blocked=st.lists(NAMES, max_size=4), name=NAMES, kind=st.sampled_from([*CUSTOM_EVENT_NUMBERS]),
     encoding=st.sampled_from(Encoding), pick=st.booleans(),
 )  # fmt: skip
-def test_a_kit_blocks_every_event_that_the_router_blocks(
+def test_a_kit_blocks_every_name_that_the_router_blocks(
     blocked: list[str], name: str, kind: Any, encoding: Encoding, pick: bool
 ) -> None:
     name = blocked[0].upper() if pick and blocked and blocked[0].upper().lower() == blocked[0].lower() else name
@@ -104,3 +104,16 @@ def test_a_kit_blocks_every_event_that_the_router_blocks(
     hashed = filter_hash(f"{CUSTOM_EVENT_NUMBERS[kind]}{name}", encoding)
     if not kept:
         assert hashed in kit_filters(filters, encoding).event_names
+    every = Filters.model_validate({
+        "screen_names": {"block": blocked},
+        "user_attributes": {"block": blocked},
+        "event_attributes": {"block": {name: [one for one in blocked if one != "*"]}} if name != "*" else None,
+        "screen_attributes": {"block": {name: [one for one in blocked if one != "*"]}} if name != "*" else None,
+    })  # fmt: skip
+    known = kit_filters(every, encoding)
+    for one in blocked:
+        assert filter_hash(f"0{one}", encoding) in known.screen_names
+        assert filter_hash(one.lower(), encoding) in known.user_attributes
+        if "*" not in (one, name):
+            assert filter_hash(f"{CUSTOM_EVENT_NUMBERS[kind]}{name}{one}", encoding) in known.event_attributes
+            assert filter_hash(f"0{name}{one}", encoding) in known.screen_attributes
