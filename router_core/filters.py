@@ -2,7 +2,7 @@
 
 Events of a blocked type or name are skipped, attributes and identities of a blocked name are taken out of their
 record. What a destination can reach of a filtered record holds no blocked name: the batch comes without its undecoded
-`events`, and the context without the received `body`. Custom flags and the fields that mParticle defines stay.
+`events`, and the context without the received `body`. Custom flags and the other fields that mParticle defines stay.
 """
 
 from __future__ import annotations
@@ -193,6 +193,11 @@ class Filtering:
         if not self._commerce(commerce_type(event)):
             return self._skip("filtered_commerce", "commerce", "commerce events of its type")
         event = self._with_attributes(event, self._commerce_attributes)
+        for field, passes in (("screen_name", self._screens), ("event_name", self._names)):
+            name = getattr(event, field)
+            if name is not None and not passes(str(name)):
+                event = copy.copy(event)
+                setattr(event, field, None)
         return event if self._commerce_attributes.passes_all else self._with_products(event)
 
     def _attribute_change(self, event: UserAttributeChange) -> Skip | EventData:

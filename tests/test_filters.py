@@ -238,11 +238,13 @@ EVENTS = st.lists(
         st.builds(lambda name, values: custom_event(marked(name), custom_attributes=values), NAMES, ATTRIBUTES),
         st.builds(lambda name, values: screen(marked(name), **values), NAMES, ATTRIBUTES),
         st.builds(
-            lambda own, values: commerce(
+            lambda own, values, shown: commerce(
                 custom_attributes=own,
+                screen_name=marked(shown),
+                event_name=marked(shown),
                 product_action={"action": "purchase", "products": [{"id": "1", "custom_attributes": values}]},
             ),
-            ATTRIBUTES, ATTRIBUTES,
+            ATTRIBUTES, ATTRIBUTES, NAMES,
         ),
         st.builds(lambda name: change(marked(name)), NAMES),
         st.builds(lambda values: {"event_type": "session_start", "data": {"custom_attributes": values}}, ATTRIBUTES),

@@ -15,7 +15,7 @@ from router_core.kitfilters import Encoding, KitFilters, filter_hash, kit_filter
 from router_core.taxonomy import COMMERCE_NUMBERS, CUSTOM_EVENT_NUMBERS
 from router_core.testing import custom_event, event_batch, records_of
 
-VECTORS = json.loads((Path(__file__).parent / "data" / "web-sdk" / "hash-vectors.json").read_text())
+VECTORS = json.loads((Path(__file__).parent / "kit_hashes.json").read_text())
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["purpose"])
