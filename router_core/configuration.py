@@ -97,6 +97,8 @@ class ConfiguredConnection:
     settings: Any = field(repr=False)
     rules: ForwardingRules = field(default_factory=ForwardingRules)
     filters: Filters | None = None
+    is_part: bool = False
+    """Whether it is for one environment, because the output has settings for development."""
 
     @property
     def path(self) -> str:
@@ -138,10 +140,10 @@ def _parts(whole: ConfiguredConnection, development: Any) -> Iterator[Configured
         return
     output = replace(whole.output, name=f"{whole.output.name}.{DEVELOPMENT}", settings=development)
     if "production" in whole.rules.environments:
-        yield replace(whole, rules=whole.rules.model_copy(update={"environments": ("production",)}))
+        yield replace(whole, is_part=True, rules=whole.rules.model_copy(update={"environments": ("production",)}))
     if DEVELOPMENT in whole.rules.environments:
         rules = whole.rules.model_copy(update={"environments": (DEVELOPMENT,)})
-        yield replace(whole, name=f"{whole.name}.{DEVELOPMENT}", output=output, rules=rules)
+        yield replace(whole, name=f"{whole.name}.{DEVELOPMENT}", output=output, is_part=True, rules=rules)
 
 
 def assemble(

@@ -205,7 +205,9 @@ def create_pipeline(configured: ConfiguredConnection, transforms: Sequence[tuple
     source, path = configured.input, configured.path
     stages: list[Stage] = []
     if configured.rules != ForwardingRules():
-        stages.append(Forwarding(configured.rules, f"{path}.rules"))
+        account = configured.output.name.partition(".")[0]
+        split_by = f"outputs.{account}.development_settings" if configured.is_part else None
+        stages.append(Forwarding(configured.rules, f"{path}.rules", split_by=split_by))
     if configured.filters is not None:
         stages.append(Filtering(configured.filters, f"{path}.filters"))
     selection = Selection(

@@ -87,15 +87,15 @@ def _bound_settings(draft: Draft, path: KeyPath, platform: str) -> Iterator[Find
 
 
 def _deaf_kits(configuration: Configuration, draft: Draft) -> Iterator[Finding]:
-    for name, connection in configuration.connections.items():
+    for path, connection in {one.path: one for one in configuration.connections.values()}.items():
         kit, channel = connection.output.type.kit, connection.input.channel
         by_page = channel == "javascript" and not getattr(connection.settings, "forward_web_requests_server_side", True)
         if connection.filters is None or kit is None or not (by_page or channel == "native"):
             continue
         for setting in kit_filters(connection.filters).unexpressed:
             what = f"the {kit.name} kit in an app or page cannot keep this filter: it sends for itself, unfiltered."
-            path = ("connections", name.partition(".")[0], "filters", setting)
-            yield _finding(draft, path, what, "Block single names, or let the router forward in the kit's place.")
+            place = (*path.split("."), "filters", setting)
+            yield _finding(draft, place, what, "Block single names, or let the router forward in the kit's place.")
 
 
 def _plain_secrets(draft: Draft) -> Iterator[Finding]:

@@ -138,10 +138,13 @@ RecordRule = tuple[Callable[[Record], bool], Skip]
 
 
 class Forwarding:
-    """The forwarding rules of one connection at work. `where` is the setting's path, for the sentences."""
+    """The forwarding rules of one connection at work.
 
-    def __init__(self, rules: ForwardingRules, where: str) -> None:
-        self._of_batch = list(_batch_rules(rules, where))
+    `where` is the setting's path, for the sentences; `split_by` that of the one which left it a single environment.
+    """
+
+    def __init__(self, rules: ForwardingRules, where: str, *, split_by: str | None = None) -> None:
+        self._of_batch = list(_batch_rules(rules, where, split_by or f"{where}.environments"))
         self._of_record = list(_record_rules(rules, where))
 
     def __call__(self, records: Sequence[Record]) -> tuple[list[Record], list[Outcome]]:
@@ -167,12 +170,12 @@ class Forwarding:
         return kept, outcomes
 
 
-def _batch_rules(rules: ForwardingRules, where: str) -> Iterator[BatchRule]:
+def _batch_rules(rules: ForwardingRules, where: str, split_by: str) -> Iterator[BatchRule]:
     if len(set(rules.environments)) == 1:
         (only,) = set(rules.environments)
         yield (
             lambda batch, _: environment_of(batch) == only,
-            Skip("other_environment", f"{where}.environments takes {only} only"),
+            Skip("other_environment", f"only {only} goes here, by {split_by}"),
         )
     if (minimum := rules.minimum_app_version) is not None:
         yield (

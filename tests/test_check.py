@@ -530,7 +530,8 @@ def test_a_required_setting_that_only_the_environment_could_give_points_at_the_v
         ([("platform: web", "platform: web\n    att_status: denied")], 5, "inputs.shop.att_status",
          "means something for data_feeds, ios, tvos only", "Remove", Severity.NOTE),
         ([("source: http_in", "source: pages"), ("destination: partner", "destination: kitted"),
-          ("settings: {user_id: email}", "filters: {event_names: {allow: [A], }}")], 23,
+          ("      region: eu1\n", "    development_settings: {account_id: A, passcode: '${env:HASH_KEY}'}\n"),
+          ("settings: {user_id: email}", "filters: {event_names: {allow: [A]}}")], 23,
          "connections.shop_to_partner.filters.event_names", "the Kitted kit in an app or page cannot keep this filter",
          "Block single names", Severity.WARNING),
         ([("${file:passcode}", "in-plain-sight")], 16, f"{PARTNER}.passcode", "plain text", "${file:/path}",
@@ -881,6 +882,8 @@ def test_an_output_with_settings_for_development_makes_two_parts_of_a_connection
     assert (one.output.settings.region, two.output.settings.region) == ("sg1", "eu1")  # nothing is taken over
     assert two.output.settings.passcode.get_secret_value() == "hash-key"
     assert one.path == two.path == "connections.shop_to_partner"
+    assert one.is_part
+    assert two.is_part
     only = changed(edit, ("settings: {user_id: email}", "rules: {environments: [development]}"))
     assert list(load(only).connections) == ["shop_to_partner.development"]
     environ = {"ROUTER__OUTPUTS__PARTNER_EU__DEVELOPMENT_SETTINGS__REGION": "sg1"}

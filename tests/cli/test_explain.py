@@ -212,5 +212,5 @@ def test_rules_and_filters_are_explained_with_their_settings(invoke: Invoke, con
     ]
     messages = [one["message"] for one in found["records"]]
     assert messages[2] == "connections.shop_to_file.filters.event_names keeps events of its name back"
-    assert messages[3] == "connections.shop_to_file.rules.environments takes production only"
+    assert messages[3] == "only production goes here, by connections.shop_to_file.rules.environments"
     assert "filters.event_attributes" in invoke(*arguments, input=lines).stdout
