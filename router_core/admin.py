@@ -1,21 +1,30 @@
-"""The admin listener: `/livez`, `/readyz`, `/metrics`, `/status`. On a port of its own, 127.0.0.1 by default."""
+"""The admin listener: `/livez`, `/readyz`, `/metrics`, `/status`, and OpenDSR under `/v3/`.
+
+On a port of its own, 127.0.0.1 by default.
+"""
 
 from __future__ import annotations
 
 import hmac
+from base64 import b64decode
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import orjson
 
 from router_core.components import Route
 from router_core.http import BadRequest, Handler, Request, Response, json_response
+from router_core.opendsr import opendsr_routes
 from router_core.reports import Overview
 from router_core.telemetry import prometheus_text
 
 
-def admin_routes(overview: Overview, token: str | None) -> Sequence[Route]:
-    """The pages. With a token, all but the two probes want `Authorization: Bearer <token>`."""
+def admin_routes(overview: Overview, token: str | None, folder: Path | None = None) -> Sequence[Route]:
+    """The pages. With a token, all but the two probes want `Authorization: Bearer <token>`.
+
+    With a data folder also OpenDSR's endpoints, whose clients send the token as the password of `Basic` as well.
+    """
 
     async def livez(request: Request) -> Response:
         return _text("ok\n")
@@ -26,8 +35,9 @@ def admin_routes(overview: Overview, token: str | None) -> Sequence[Route]:
             return _text("ok\n" if overview.ready else "not ready\n", status)
         lines = [f"[{'+' if holds else '-'}] {name}: {what}" for name, (holds, what) in overview.checks().items()]
         for connection in overview.status()["connections"]:
-            error = f": {connection['last_error']}" if connection.get("last_error") else ""
-            mark = "+" if connection["state"] == "ok" else "!"
+            is_ok = connection["state"] == "ok"
+            error = f": {connection['last_error']}" if connection.get("last_error") and not is_ok else ""
+            mark = "+" if is_ok else "!"
             lines.append(f"[{mark}] connection {connection['name']}: {connection['state']}{error}")
         return _text("\n".join([*lines, "ready" if overview.ready else "not ready", ""]), status)
 
@@ -54,12 +64,28 @@ def admin_routes(overview: Overview, token: str | None) -> Sequence[Route]:
 
         return handle
 
+    def allowed_by_password(request: Request) -> bool:
+        given = request.headers.get(b"authorization", b"")
+        return allowed(request) or hmac.compare_digest(_password(given), (token or "").encode())
+
     return [
+        *(opendsr_routes(folder, allowed_by_password) if folder is not None else ()),
         Route(path="/livez", handle=page(livez, is_open=True)),
         Route(path="/readyz", handle=page(readyz, is_open=True)),
         Route(path="/metrics", handle=page(metrics)),
         Route(path="/status", handle=page(status)),
     ]
+
+
+def _password(authorization: bytes) -> bytes:
+    """The password of Basic credentials; empty if there is none."""
+    scheme, _, encoded = authorization.partition(b" ")
+    if scheme.lower() != b"basic":
+        return b""
+    try:
+        return b64decode(encoded.strip(), validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
 
 
 def _text(text: str, status: int = 200) -> Response:

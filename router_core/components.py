@@ -186,6 +186,23 @@ class SourceContext(ComponentContext):
     inputs: Mapping[str, SourceInput]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A person to be erased: what the request names, and what the router's log knew of the person besides.
+
+    Of each kind first what the request names. Its text holds no value, so that it may get into a log line.
+    """
+
+    user_identities: Mapping[UserIdentity, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    device_identities: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    """By field of `device_info`. Others may have used the same device."""
+    mpids: tuple[str, ...] = field(default=(), repr=False)
+    device_stamps: tuple[str, ...] = field(default=(), repr=False)
+    """`mp_deviceid` of batches in which the person was named."""
+    integration_attributes: Mapping[int, Mapping[str, tuple[str, ...]]] = field(default_factory=dict, repr=False)
+    """Partners' ids by mParticle's module id and key, as kits left them in such batches."""
+
+
 # --- components -------------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +225,16 @@ class Destination(ABC):
     def preview(self, records: Sequence[Record]) -> Sequence[Mapping[str, Any]]:
         """The requests that `deliver` would send, as plain data with secrets masked; for `router explain`."""
         return ()
+
+    async def erase(self, subject: Subject) -> bool:
+        """Have the partner forget a person: True when it has acknowledged, False if no id means anything to it.
+
+        Called only if the type says `erases`, within `limits.timeout`, one person at a time for each output, with an
+        account slot held, and when nothing of the person is under way in `deliver` any more. The same person may come
+        again, after a crash too. `Throttled` and `Unavailable` are retried after a back-off; other errors show as
+        failed and are retried at long intervals, or when the settings change. Put no id of the person into an error.
+        """
+        raise NotImplementedError
 
     async def check(self) -> None:
         """Prove the settings against the partner without changing anything there (`router check --connect`).
@@ -268,10 +295,14 @@ class Intake(Protocol):
 
 @dataclass(frozen=True)
 class Accepted:
-    """What became of one body: durable (`error` None), perhaps a `duplicate`, or refused with an `InvalidBatch`."""
+    """What became of one body: durable (`error` None), perhaps a `duplicate`, or refused with an `InvalidBatch`.
+
+    One that is `suppressed` was not kept, because somebody asked for its user's erasure; tell its sender as little.
+    """
 
     duplicate: bool = False
     error: Exception | None = None
+    suppressed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,6 +376,8 @@ class Kit:
     """The name under which the web kit registers itself; it must be the same to the letter."""
     event_types: Collection[EventType]
     """Types that only the kit forwards; server-side they are skipped with `kit_only`."""
+    also_from_here: Callable[[Any], Collection[EventType]] | None = None
+    """Connection settings to those of `event_types` that are sent server-side after all."""
     web_settings: KitSettings | None = None
     """What the web kit gets; None if there is no web kit."""
     mobile_settings: KitSettings | None = None
@@ -375,6 +408,8 @@ class DestinationType(ComponentType):
     limits_for: Callable[[Any], Limits] | None = None
     """Limits that depend on the configuration settings; overrides `limits`."""
     kit: Kit | None = None
+    erases: bool = False
+    """Whether its destinations have `erase`."""
 
     def limits_of(self, settings: Any) -> Limits:
         """The limits that hold for an output with these configuration settings."""

@@ -48,6 +48,8 @@ class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     last_error_at: float | None
     delivered: int
     """Records since the start of the process."""
+    skipped: int = 0
+    """The same, not sent on purpose."""
 
 
 class Connection:
@@ -72,6 +74,7 @@ class Connection:
         self.name = name
         self.destination = destination
         self.pipeline = pipeline
+        self.suppression = pipeline.suppression
         self.limits = limits
         self.log = log
         self.clock = clock
@@ -86,7 +89,7 @@ class Connection:
         self._telemetry = telemetry
         self._logger = logger
         self._report = report
-        self._delivered = 0
+        self._delivered = self._skipped = 0
 
     async def call(self, records: Sequence[Record]) -> Sequence[Outcome]:
         """One call of the destination, within the time limit; one that takes longer counts as `Unavailable`."""
@@ -145,8 +148,9 @@ class Connection:
     async def replace_destination(self, destination: Destination) -> None:
         """Go on with a destination made from new settings."""
         old, self.destination = self.destination, destination
+        was_paused = self.breaker.state is BreakerState.PAUSED
         self.breaker.resume()
-        self._logger.info("connection_resumed", connection=self.name, reason="its settings have changed")
+        self._logger.info("connection_resumed" if was_paused else "settings_applied", connection=self.name)
         await old.close()
 
     def settled(self, outcomes: Sequence[Outcome], batches: Iterable[StoredBatch], replays: int) -> None:
@@ -164,6 +168,7 @@ class Connection:
             self._delivered += delivered
             self._telemetry.count("delivered_records", delivered, connection=self.name)
             self._telemetry.gauge("connection_paused", 0, connection=self.name)
+        self._skipped += sum(by_code[Disposition.SKIPPED].values())
         if replays:
             self._telemetry.count("replayed_records", replays, connection=self.name)
         oldest = min((batch.received_at_ms for batch in batches), default=None)
@@ -197,6 +202,7 @@ class Connection:
             last_error=self.breaker.last_error,
             last_error_at=self.breaker.last_error_at,
             delivered=self._delivered,
+            skipped=self._skipped,
         )
 
 

@@ -31,6 +31,7 @@ from router_core.plugins import observers_call
 from router_core.rules import Forwarding, ForwardingRules
 from router_core.selection import Selection, Stage
 from router_core.store import StateFile
+from router_core.suppression import Suppression
 from router_core.telemetry import Telemetry
 from router_core.transport import HttpxTransport
 
@@ -41,12 +42,20 @@ if TYPE_CHECKING:
 class Deliverer:
     """All connections of one process."""
 
-    def __init__(self, configuration: Configuration, log: EventLog, state: StateFile, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        log: EventLog,
+        state: StateFile,
+        telemetry: Telemetry,
+        suppression: Suppression | None = None,
+    ) -> None:
         self._configuration = configuration
         self._applied = dict(configuration.connections)
         self._log = log
         self._state = state
         self._telemetry = telemetry
+        self._suppression = suppression or Suppression()
         self._logger = logger(part="deliver")
         self._accounts: dict[str, Account] = {}
         self._transports: dict[str, HttpxTransport] = {}
@@ -81,7 +90,7 @@ class Deliverer:
         return Connection(
             configured.name,
             destination=await self._open_destination(configured),
-            pipeline=create_pipeline(configured, transforms),
+            pipeline=create_pipeline(configured, transforms, self._suppression),
             limits=limits,
             account=self._accounts[output.name],
             log=self._log,
@@ -151,6 +160,24 @@ class Deliverer:
                 self._applied[name] = new
 
     @property
+    def connections(self) -> Mapping[str, Connection]:
+        """The connections by name."""
+        return self._connections
+
+    def type_of(self, name: str) -> DestinationType:
+        """The type of a connection's destination."""
+        return self._configuration.connections[name].output.type
+
+    def output_of(self, name: str) -> str:
+        """The output of a connection."""
+        return self._configuration.connections[name].output.name
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """All lanes of all connections."""
+        return [lane for _, lane, _ in self._lanes]
+
+    @property
     def paused(self) -> bool:
         """Whether a connection waits for mended settings."""
         return any(status.state == "paused" for status in self.status().values())
@@ -200,7 +227,11 @@ def partition_ranges(lanes: int) -> Sequence[range]:
     return [range(PARTITIONS * lane // lanes, PARTITIONS * (lane + 1) // lanes) for lane in range(lanes)]
 
 
-def create_pipeline(configured: ConfiguredConnection, transforms: Sequence[tuple[str, Transform]]) -> Pipeline:
+def create_pipeline(
+    configured: ConfiguredConnection,
+    transforms: Sequence[tuple[str, Transform]],
+    suppression: Suppression | None = None,
+) -> Pipeline:
     """A connection's way from the log to its destination, with transforms that are open."""
     source, path = configured.input, configured.path
     stages: list[Stage] = []
@@ -220,7 +251,13 @@ def create_pipeline(configured: ConfiguredConnection, transforms: Sequence[tuple
         path=path,
     )
     return Pipeline(
-        source.platform, source.channel, transforms, selection, feed=source.feed, att_status=source.att_status
+        source.platform,
+        source.channel,
+        transforms,
+        selection,
+        feed=source.feed,
+        att_status=source.att_status,
+        suppression=suppression,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from router_core.connection import Connection
@@ -18,7 +18,7 @@ from router_core.holding import HoldLane
 from router_core.isolation import fault_of, isolate
 from router_core.log.port import DeadLetter, HeldRecord, Lease, Settlement, StoredBatch
 from router_core.outcomes import Disposition, Outcome
-from router_core.pipeline import WHOLE_BATCH
+from router_core.pipeline import WHOLE_BATCH, suppressed
 from router_core.records import Record
 
 _LOOK_FOR_REPLAYS_EVERY = 1.0
@@ -55,6 +55,11 @@ class Group:
     """Records that must wait behind an earlier one of their user."""
     replays: dict[str, DeadLetter] = field(default_factory=dict)
     """Dead letters that somebody asked to replay."""
+    suppressed: set[str] = field(default_factory=set)
+    """Those of `records` whose users are to be forgotten since the group was made; see `Lane._suppressed_of`."""
+    looked_at: int = -1
+    """The version of the suppressions as of which this is so."""
+    parked_at_ms: int | None = None
     waits: dict[tuple[int, float | None], float] = field(default_factory=dict)
     """Back-off by attempts and time asked for: what failed together is tried together."""
 
@@ -68,6 +73,7 @@ class Lane:
         self._clock = connection.clock
         self._next_replays = 0.0
         self._settled_at = 0.0
+        self._suppression = connection.suppression
         self.stopping = False
         self.restart()
 
@@ -78,6 +84,11 @@ class Lane:
         self._settle_until = math.inf
         self.busy = False
         """Whether a call or its settlement is under way, so that a stop should wait for it."""
+        self.under_way: int | None = None
+        """The version of the suppressions that the call or settlement under way was made with; None if none is.
+
+        What began before somebody was suppressed may still hand out or write down the person's records.
+        """
 
     async def run(self) -> None:
         """Deliver until cancelled or stopped."""
@@ -102,7 +113,7 @@ class Lane:
         if not batches:
             await self._settle_idle()
             return None
-        group = Group()
+        group = Group(looked_at=self._suppression.version)
         linger = self._connection.linger
         until = self._clock.monotonic() + linger
         room = limit
@@ -124,7 +135,7 @@ class Lane:
     async def _settle_idle(self) -> None:
         """Move the cursor past other lanes' batches now and then, so that the log can give up their room."""
         if self._lease.unsettled and self._clock.monotonic() - self._settled_at > _ADVANCE_IDLE_AFTER:
-            await self._commit(Settlement())
+            await self._commit(Settlement)
 
     async def _fill(self, group: Group, batches: Sequence[StoredBatch]) -> None:
         records, outcomes = await self._connection.pipeline.prepare(batches)
@@ -145,7 +156,7 @@ class Lane:
         due = self._hold.take_due(self._clock.now(), self._connection.limits.records)
         if not due:
             return None
-        group = Group(held={record.record_id: record for record in due})
+        group = Group(held={record.record_id: record for record in due}, looked_at=self._suppression.version)
         group.batches = dict(sorted((await self._connection.log.fetch({record.seq for record in due})).items()))
         await self._fill_only(group, group.held.keys())
         return group
@@ -158,7 +169,7 @@ class Lane:
         letters = await self._lease.replays()
         if not letters:
             return None
-        group = Group(replays={letter.record_id: letter for letter, _ in letters})
+        group = Group(replays={letter.record_id: letter for letter, _ in letters}, looked_at=self._suppression.version)
         group.batches = {batch.seq: batch for _, batch in letters}
         await self._fill_only(group, group.replays.keys())
         return group
@@ -206,6 +217,9 @@ class Lane:
         while records:
             if self.stopping:
                 raise Stopping
+            records = self._suppress(group, records)
+            if not records:
+                break
             await connection.breaker.ready()
             try:
                 return await self._attempt(group, records)
@@ -228,12 +242,17 @@ class Lane:
         """One call, or several where one record makes it fail; all outcomes, each record exactly once."""
         connection = self._connection
         outcomes: list[Outcome] = []
+        called = False
 
         async def call(part: Sequence[Record]) -> None:
+            nonlocal called
             async with connection.account.call():
                 if self.stopping or connection.breaker.shut:
                     raise NotNow("another call has failed meanwhile")
-                outcomes.extend(self._exactly_once(part, await connection.call(part)))
+                answered = await self._ask(group, part)
+                called = called or len(answered) > 0
+                outcomes.extend(answered)
+                outcomes.extend(suppressed(record.id for record in part if record.id in group.suppressed))
 
         def still(part: Sequence[Record]) -> Sequence[Record]:
             return _not_behind(records, part, outcomes) if outcomes else part
@@ -259,12 +278,41 @@ class Lane:
                 connection.call_failed(str(error), _retry_after(error))
             outcomes += _held_back(records, outcomes, "unavailable", str(error))
         else:
-            connection.breaker.succeeded()
+            if called:
+                connection.breaker.succeeded()
+            else:
+                connection.breaker.gave_up_probe()
             if len(outcomes) < len(records):
                 outcomes += _held_back(records, outcomes, "behind", "waits for an earlier record of its user")
         finally:
             self.busy = False
         return self._note_failed(group, records, outcomes)
+
+    async def _ask(self, group: Group, records: Sequence[Record]) -> Sequence[Outcome]:
+        """The partner's answer for those records whose users are not to be forgotten: waiting may have taken long."""
+        if self._suppressed_of(group):
+            records = [record for record in records if record.id not in group.suppressed]
+        if not records:
+            return ()
+        self.under_way = self._suppression.version
+        try:
+            return self._exactly_once(records, await self._connection.call(records))
+        finally:
+            self.under_way = None
+
+    def _suppressed_of(self, group: Group) -> set[str]:
+        """The ids of those of the group's records whose users are to be forgotten as of now."""
+        if group.looked_at != self._suppression.version:
+            group.looked_at = self._suppression.version
+            group.suppressed = self._suppression.suppressed_of(group.records, group.batches)
+        return group.suppressed
+
+    def _suppress(self, group: Group, records: Sequence[Record]) -> Sequence[Record]:
+        """End the records of users who are to be forgotten; returns the others."""
+        if not self._suppressed_of(group):
+            return records
+        group.outcomes += suppressed(record.id for record in records if record.id in group.suppressed)
+        return [record for record in records if record.id not in group.suppressed]
 
     def _exactly_once(self, records: Sequence[Record], outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         """What a destination did not report is tried again; what it made up or said twice does not count."""
@@ -318,30 +366,36 @@ class Lane:
 
     async def _settle(self, group: Group) -> None:
         """Write down how all of the group ended, then tell the observers."""
-        settlement = self._settlement(group)
-        await self._commit(settlement)
+        settlement = await self._commit(lambda: self._settlement(group))
         self._hold.settle(settlement.released, settlement.held)
         self._connection.settled(group.outcomes, group.batches.values(), len(settlement.replayed))
 
-    async def _commit(self, settlement: Settlement) -> None:
+    async def _commit(self, make: Callable[[], Settlement]) -> Settlement:
+        """Write a settlement down, however long it takes; returns it as it was written."""
         while True:
             try:
+                self.under_way = self._suppression.version
+                settlement = make()
                 await self._lease.settle(settlement)
             except LogFull as error:
                 # The partner has the records; only our note of it waits for room.
                 self._connection.note_error(f"cannot write down what was delivered: {error}")
                 if self._clock.monotonic() > self._settle_until:
                     raise Stopping from None  # nobody will cut us off again; the next start delivers it once more
+                self.under_way = None
                 await self._clock.sleep(1.0)
             else:
                 self._settled_at = self._clock.monotonic()
-                return
+                return settlement
+            finally:
+                self.under_way = None
 
     def _settlement(self, group: Group) -> Settlement:
         held: list[HeldRecord] = []
         released: list[str] = []
         letters: list[tuple[DeadLetter, StoredBatch]] = []
         stay: set[str] = set()
+        self._forget_suppressed(group)
         for outcome in group.outcomes:
             if not group.held and (outcome.disposition is _DELIVERED or outcome.disposition is _SKIPPED):
                 continue
@@ -362,6 +416,18 @@ class Lane:
         return Settlement(
             held=[*held, *group.waiting], released=released, letters=letters, replayed=group.replays.keys() - stay
         )
+
+    def _forget_suppressed(self, group: Group) -> None:
+        """Neither hold nor park anything of users who are to be forgotten, whatever became of it before."""
+        if not self._suppression.active:
+            return
+        gone = self._suppressed_of(group)
+        for index, outcome in enumerate(group.outcomes):
+            if outcome.disposition is _DELIVERED or outcome.disposition is _SKIPPED:
+                continue
+            batch = group.batches.get(int(outcome.record_id.partition(".")[0]))
+            if outcome.record_id in gone or (batch is not None and self._suppression.covers_body(batch.body)):
+                group.outcomes[index : index + 1] = suppressed([outcome.record_id])
 
     def _retried(self, group: Group, outcome: Outcome, before: HeldRecord | None) -> HeldRecord:
         """A record that was tried waits as its outcome says; one that was not goes as soon as its user's turn comes."""
@@ -390,6 +456,8 @@ class Lane:
         if batch is None:
             return ()
         record = group.failed.get(outcome.record_id)
+        if group.parked_at_ms is None:  # the same in every try to write it down
+            group.parked_at_ms = int(self._clock.now() * 1000)
         letter = DeadLetter(
             connection=self._connection.name,
             seq=seq,
@@ -401,7 +469,7 @@ class Lane:
             message=outcome.message,
             attempts=(before.attempts if before is not None else 0) + 1,
             received_at_ms=batch.received_at_ms,
-            parked_at_ms=int(self._clock.now() * 1000),
+            parked_at_ms=group.parked_at_ms,
         )
         return ((letter, batch),)
 

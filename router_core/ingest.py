@@ -19,6 +19,7 @@ from router_core.listener import Listener
 from router_core.log.port import EventLog
 from router_core.logs import logger
 from router_core.store import StateFile
+from router_core.suppression import Suppression
 from router_core.telemetry import Cell, Histogram, Telemetry
 
 if TYPE_CHECKING:
@@ -28,11 +29,18 @@ if TYPE_CHECKING:
 class Ingest:
     """Everything between a client and its acknowledgement."""
 
-    def __init__(self, configuration: Configuration, log: EventLog, state: StateFile, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        log: EventLog,
+        state: StateFile,
+        telemetry: Telemetry,
+        suppression: Suppression | None = None,
+    ) -> None:
         self._log = log
         self._telemetry = telemetry
         self._logger = logger(part="ingest")
-        self._intake = CoreIntake(log, telemetry)
+        self._intake = CoreIntake(log, telemetry, suppression)
         self._sources = {
             name: self._create(configuration, name, state)
             for name in sorted({item.type.name for item in configuration.inputs.values()})

@@ -28,6 +28,7 @@ from router_core.events import (
 )
 from router_core.log.port import EventLog, NewBatch, user_hash
 from router_core.strictjson import strict_json
+from router_core.suppression import Suppression
 from router_core.telemetry import Cell, Telemetry
 
 KEPT_HEADERS: Final = ("traceparent", "tracestate", "x-mp-kits", "x-mp-bundled-kits")
@@ -64,8 +65,9 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 class CoreIntake:
     """Core's `Intake`; one for the accepting process."""
 
-    def __init__(self, log: EventLog, telemetry: Telemetry) -> None:
+    def __init__(self, log: EventLog, telemetry: Telemetry, suppression: Suppression | None = None) -> None:
         self._log = log
+        self._suppression = suppression or Suppression()
         self._telemetry = telemetry
         self._waiting = 0
         self._counts: dict[str, _Counts] = {}
@@ -89,6 +91,9 @@ class CoreIntake:
             except InvalidBatch as error:
                 results.append(Accepted(error=error))
                 continue
+            if self._suppression.active and self._suppression.covers_body(body):
+                results.append(_SUPPRESSED)
+                continue
             results.append(None)
             events += envelope.events
             unknown += envelope.unknown_fields
@@ -106,7 +111,10 @@ class CoreIntake:
         flags = iter(fresh)
         merged = [_DUPLICATE if result is None and not next(flags) else result or _ACCEPTED for result in results]
         counts.duplicates.value += sum(1 for result in merged if result.duplicate)
-        counts.invalid.value += len(results) - len(new)
+        forgotten = sum(1 for result in merged if result is _SUPPRESSED)
+        if forgotten:
+            self._telemetry.count("suppressed_batches", forgotten, input=input.name)
+        counts.invalid.value += len(results) - len(new) - forgotten
         counts.batches.value += sum(1 for result in merged if result is _ACCEPTED)
         return merged
 
@@ -143,6 +151,7 @@ class _Counts(NamedTuple):
 
 _ACCEPTED: Final = Accepted()
 _DUPLICATE: Final = Accepted(duplicate=True)
+_SUPPRESSED: Final = Accepted(suppressed=True)
 
 
 def request_key(input_name: str, request_id: str) -> bytes:

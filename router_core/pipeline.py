@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 import orjson
@@ -16,6 +16,7 @@ from router_core.log.port import StoredBatch
 from router_core.outcomes import Disposition, Outcome
 from router_core.records import BatchContext, Record, records_from_batch
 from router_core.selection import Selection
+from router_core.suppression import CODE, REASON, Suppression
 
 WHOLE_BATCH = "b"
 """`<seq>.b` is the id of a batch that cannot be decoded at all."""
@@ -33,6 +34,7 @@ class Pipeline:
         *,
         feed: str | None = None,
         att_status: AttStatus | None = None,
+        suppression: Suppression | None = None,
     ) -> None:
         """`feed` is the name that events get as their source feed; `att_status` is for devices without one."""
         self._platform = platform
@@ -41,6 +43,7 @@ class Pipeline:
         self._select = selection
         self._feed = feed
         self._att_status = att_status
+        self.suppression = suppression or Suppression()
 
     async def prepare(self, batches: Sequence[StoredBatch]) -> tuple[list[Record], list[Outcome]]:
         """The records to deliver, in order, and an outcome for each record that ends here."""
@@ -54,11 +57,19 @@ class Pipeline:
         outcomes: list[Outcome] = []
         for stored in batches:
             decoded, malformed = self._decode(stored)
+            if self.suppression.active and self.suppression.covers_body(stored.body):
+                self.suppression.met = True
+                malformed = suppressed(o.record_id for o in malformed) + suppressed(r.id for r in decoded)
+                decoded = []
             records += decoded
             outcomes += malformed
         for name, transform in self._transforms:
             records, ended = await self._transform(name, transform, records)
             outcomes += ended
+        if self.suppression.active and self._transforms:  # they may have found out who it is
+            covered = self.suppression.suppressed_of(records)
+            outcomes += suppressed(record.id for record in records if record.id in covered)
+            records = [record for record in records if record.id not in covered]
         return records, outcomes
 
     def selected(self, records: Sequence[Record]) -> tuple[list[Record], list[Outcome]]:
@@ -117,6 +128,11 @@ class Pipeline:
         if records:
             await isolate(records, apply, give_up)
         return kept, outcomes
+
+
+def suppressed(record_ids: Iterable[str]) -> list[Outcome]:
+    """The end of records of somebody who is to be forgotten."""
+    return [Outcome.skipped(record_id, CODE, REASON) for record_id in record_ids]
 
 
 def _require_each_once(records: Sequence[Record], result: Transformed) -> None:

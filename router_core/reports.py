@@ -147,6 +147,7 @@ class Overview:
                 entry |= {
                     "state": status.state,
                     "delivered": status.delivered,
+                    "skipped": status.skipped,
                     "records_per_second": round(delivering.rates.get(name, 0.0), 1),
                     "last_error": status.last_error or None,
                     "last_error_at": status.last_error_at,

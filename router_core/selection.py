@@ -46,6 +46,7 @@ class Selection:
         self._path = path
         self._stages = stages
         self._forward_web = getattr(connection_settings, "forward_web_requests_server_side", True)
+        self._kit_types = _kit_types(destination, connection_settings)
         self._skip_all: Skip | None = None
         if own_feed:
             self._skip_all = Skip(
@@ -107,8 +108,18 @@ class Selection:
         if event_type == PROFILE_UPDATE:
             if accepts.profile_updates:
                 return None
-        elif kit is not None and event_type in kit.event_types:
+        elif event_type in self._kit_types:
             return Skip("kit_only", f"only the {self._type.title} kit in an app or page forwards {event_type}")
-        elif event_type in accepts.event_types:
+        elif event_type in accepts.event_types or (kit is not None and event_type in kit.event_types):
             return None
         return Skip("unsupported_event_type", f"{self._type.title} does not take {event_type}")
+
+
+def _kit_types(destination: DestinationType, connection_settings: Any) -> frozenset[str]:
+    """Types of events that are left to the partner's kit."""
+    kit = destination.kit
+    if kit is None:
+        return frozenset()
+    return frozenset(kit.event_types) - frozenset(
+        kit.also_from_here(connection_settings) if kit.also_from_here is not None else ()
+    )

@@ -173,7 +173,9 @@ class Supervisor:
             listening = stack.enter_context(bind(settings.listen.host, settings.listen.port, "listen.port"))
             admin_socket = stack.enter_context(bind(settings.admin.host, settings.admin.port, "admin.port"))
             token = settings.admin.token.get_secret_value() if settings.admin.token is not None else None
-            admin = HttpServer(Listener(("admin", route) for route in admin_routes(self._overview, token)))
+            admin = HttpServer(
+                Listener(("admin", route) for route in admin_routes(self._overview, token, settings.log.path))
+            )
             await admin.start(admin_socket)
             try:
                 if single_process:
@@ -186,7 +188,7 @@ class Supervisor:
 
     async def _run_workers(self, lock: int, listening: socket.socket, admin: socket.socket) -> None:
         """One process to accept, one to deliver; on a stop, accepting ends first."""
-        log = worker.log_for(self._configuration, alone=True)
+        log = worker.log_for(self._configuration)
         # Every connection has its cursors before the first batch is accepted: a new one misses nothing.
         await log.open(*worker.log_names(self._configuration))
         await log.close()

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import uvloop
 
+from router_core import erasurefile
 from router_core.connection import ConnectionStatus
 from router_core.deliverer import Deliverer
+from router_core.eraser import LOOK_EVERY, Eraser
 from router_core.errors import ConfigurationError, RouterError
 from router_core.ingest import Ingest
 from router_core.log.embedded import EmbeddedLog
@@ -25,6 +27,7 @@ from router_core.log.port import EventLog
 from router_core.logs import configure_logs, logger
 from router_core.reports import Report, Reporter, Role
 from router_core.store import StateFile
+from router_core.suppression import Suppression
 from router_core.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -44,8 +47,11 @@ class Parts:
         self.role = role
         self.config_path = config_path
         self.telemetry = Telemetry()
-        self.log = log_for(configuration, alone=role == "router")
-        self.state = StateFile(configuration.settings.log.path / "state.db")
+        self.log = log_for(configuration)
+        self.folder = configuration.settings.log.path
+        self.state = StateFile(self.folder / "state.db")
+        self.suppression = Suppression(self.folder / erasurefile.FILE)
+        self.eraser: Eraser | None = None
         self.ingest: Ingest | None = None
         self.deliverer: Deliverer | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -55,17 +61,27 @@ class Parts:
         from router_core.otel import export_telemetry
 
         export_telemetry(self.configuration.settings.telemetry.otlp_endpoint, self.telemetry, self.role)
+        self.suppression.open()
         await self.log.open(*log_names(self.configuration))
         if self.role != "ingest":
-            self.deliverer = Deliverer(self.configuration, self.log, self.state, self.telemetry)
+            self.deliverer = Deliverer(self.configuration, self.log, self.state, self.telemetry, self.suppression)
             await self.deliverer.start()
             self._tasks.append(asyncio.create_task(self._watch_settings(self.deliverer)))
+            self.eraser = Eraser(self.folder, self.log, self.suppression, self.deliverer, self.telemetry)
+            self._tasks.append(asyncio.create_task(self.eraser.run()))
         if self.role != "deliver":
-            self.ingest = Ingest(self.configuration, self.log, self.state, self.telemetry)
+            self.ingest = Ingest(self.configuration, self.log, self.state, self.telemetry, self.suppression)
             await self.ingest.start(sockets)
         gc.collect()
         gc.freeze()  # what is there now stays for good; the collector need not look at it again
         self._tasks.append(asyncio.create_task(self._report(report)))
+        if self.role == "ingest":  # else the eraser does it
+            self._tasks.append(asyncio.create_task(self._watch_suppression()))
+
+    async def _watch_suppression(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            self.suppression.refresh()
 
     async def _report(self, send: Callable[[Report], None]) -> None:
         reporter = Reporter(self.role, self.log, self.telemetry)
@@ -85,7 +101,7 @@ class Parts:
 
         while True:
             await asyncio.sleep(LOOK_AT_SETTINGS_EVERY)
-            if not deliverer.paused:
+            if not (deliverer.paused or (self.eraser is not None and self.eraser.partners.wait_for_settings)):
                 continue
             try:
                 await deliverer.apply(await asyncio.to_thread(load_configuration, self.config_path))
@@ -97,6 +113,8 @@ class Parts:
     async def stop(self) -> None:
         """In order: accept nothing more, end the calls under way, close the log."""
         within = self.configuration.settings.delivery.stop_within.total_seconds()
+        if self.eraser is not None:
+            self.eraser.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -106,10 +124,13 @@ class Parts:
             await self.deliverer.stop(within * 0.6)
         await self.log.close()
         self.state.close()
+        self.suppression.close()
+        if self.eraser is not None:
+            self.eraser.close()
 
 
-def log_for(configuration: Configuration, *, alone: bool = False) -> EventLog:
-    """The event log that the configuration names, not opened yet. `alone`: no other process has it open."""
+def log_for(configuration: Configuration) -> EventLog:
+    """The event log that the configuration names, not opened yet."""
     settings = configuration.settings.log
     if settings.engine == "memory":
         from router_core.log.memory import MemoryLog
@@ -121,7 +142,6 @@ def log_for(configuration: Configuration, *, alone: bool = False) -> EventLog:
         retention=settings.retention.total_seconds(),
         deduplicate_for=settings.deduplicate_for.total_seconds(),
         segment_bytes=settings.segment_bytes,
-        alone=alone,
     )
 
 

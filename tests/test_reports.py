@@ -90,7 +90,7 @@ def test_the_status_tells_of_a_connection_what_a_person_wants_to_know() -> None:
     assert shown["log"] == {"head": 3, "bytes": 100, "full": False, "damaged_files": 0}
     assert shown["connections"] == [
         {
-            "name": "shop_to_a", "input": "shop", "output": "a", "state": "paused", "delivered": 40,
+            "name": "shop_to_a", "input": "shop", "output": "a", "state": "paused", "delivered": 40, "skipped": 0,
             "records_per_second": 1.3, "last_error": "bad passcode", "last_error_at": 5.0, "depth": 7,
             "age_seconds": None, "held": 2, "dead_letters": 1,
         }

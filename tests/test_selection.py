@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -174,3 +175,23 @@ def test_types_that_senders_make_up_without_end_are_all_skipped() -> None:
     skips = {selection.reason(record(f"made_up_{number}")) for number in range(1500)}
     assert len(skips) == 1500
     assert {skip[0] for skip in skips if skip} == {"unsupported_event_type"}
+
+
+@pytest.mark.parametrize(("forwards", "expected"), [(False, "kit_only"), (True, None)])
+def test_a_setting_may_send_from_here_what_is_the_kits(forwards: bool, expected: str | None) -> None:
+    class Forwarding(ConnectionSettings):
+        push: bool = False
+
+    def also_from_here(settings: Forwarding) -> set[EventType]:
+        return {EventType.PUSH_MESSAGE} if settings.push else set()
+
+    kit = Kit(
+        name="Partner",
+        module_id=128,
+        event_types={EventType.PUSH_MESSAGE, EventType.OPT_OUT},
+        also_from_here=also_from_here,
+    )
+    kind = dataclasses.replace(destination(event_types={EventType.CUSTOM_EVENT}), kit=kit)
+    settings = Forwarding(push=forwards)
+    assert code(record(event_type="push_message"), kind=kind, settings=settings) == expected
+    assert code(record(event_type="opt_out"), kind=kind, settings=settings) == "kit_only"

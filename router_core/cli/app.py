@@ -11,9 +11,12 @@ from router_core import __version__
 from router_core.cli import (
     FAILED,
     UNUSABLE,
+    allow_again,
     check,
     dead_letters,
     describe,
+    erase,
+    erasures,
     explain,
     plugins,
     run,
@@ -25,7 +28,9 @@ from router_core.cli.printing import print_error, print_json
 from router_core.errors import ConfigurationError, PluginError, RouterError
 from router_core.plugins import Plugins, load_plugins
 
-COMMANDS = (run, check, send, explain, status, dead_letters, plugins, describe, schema)
+COMMANDS = (
+    run, check, send, explain, status, dead_letters, erase, erasures, allow_again, plugins, describe, schema,
+)  # fmt: skip
 _OWN = {module.__name__.rpartition(".")[2].replace("_", "-") for module in COMMANDS}
 
 

@@ -96,6 +96,7 @@ def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for name, label in _ACCEPTS.items():
             yield label, _listed(name, about["accepts"][name])
         yield "Profile updates", "yes" if about["accepts"]["profile_updates"] else "no"
+        yield "Erasure", "yes" if about["erases"] else "no"
     if about.get("kit"):
         kit = about["kit"]
         yield "Only by its kit", f"{', '.join(kit['event_types']) or 'nothing'} (module id {kit['module_id']})"

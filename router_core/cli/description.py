@@ -89,6 +89,7 @@ def _of_destination(component: DestinationType) -> dict[str, Any]:
             "user_identities": _in_order(UserIdentity, accepts.user_identities),
             "device_identities": _in_order(DeviceIdentity, accepts.device_identities),
         },
+        "erases": component.erases,
         "kit": None if kit is None else {"module_id": kit.module_id, "event_types": _in_order(EventType, by_kit)},
         "limits": {
             "records": limits.records,

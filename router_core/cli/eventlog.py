@@ -34,7 +34,7 @@ async def opened_log(configuration: Configuration) -> AsyncIterator[EventLog]:
     await log.open([], {})
     try:
         yield log
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise RouterError(f"the event log cannot be used right now: {error}. Try again.") from error
     finally:
         await log.close()

@@ -150,7 +150,7 @@ def _view(found: Mapping[str, Any]) -> Group:
 
     from router_core.cli.printing import harmless, table_of
 
-    numbers = ("Waiting", "Oldest", "Rate", "Held", "Dead")
+    numbers = ("Waiting", "Oldest", "Rate", "Skipped", "Held", "Dead")
     table = table_of("Connection", "State", *numbers, "Last error", right=numbers, wide=("Last error",))
     for entry in found["connections"]:
         cells = [Text(harmless(cell)) for cell in _cells(entry)]
@@ -189,6 +189,7 @@ def _cells(entry: Mapping[str, Any]) -> list[str]:
         _number(entry.get("depth")),
         "–" if age is None else duration_text(age),
         "–" if rate is None else f"{rate:,.1f}/s",
+        _number(entry.get("skipped")),
         _number(entry.get("held")),
         _number(entry.get("dead_letters")),
         error or "",

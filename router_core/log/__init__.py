@@ -1,1 +1,1 @@
-"""The durable event log: `port` says what it promises, `embedded` keeps it on SQLite, `memory` serves tests."""
+"""The durable event log: `port` says what it promises, `embedded` keeps it in files, `memory` serves tests."""

@@ -13,6 +13,7 @@ from router_core.log.files import is_damage
 
 T = TypeVar("T")
 R = TypeVar("R")
+Work = Callable[[], object]
 
 
 def _nothing(*_: object) -> None:
@@ -20,26 +21,25 @@ def _nothing(*_: object) -> None:
 
 
 class GroupCommit(Generic[T, R]):
-    """Runs `apply` for a group of items inside one transaction, then commits in a thread.
+    """Makes groups of items durable, one group after the other.
 
-    `apply` runs on the event loop, because SQLite gives up Python's lock at every row: in a thread, each row would
-    wait for a busy loop. Only the commit, which is one call that waits for the disk, goes to the thread.
-    Nothing else may begin or end a transaction on the connection.
+    `prepare` runs on the event loop and returns the results with the one call that makes them durable, which runs in a
+    thread: it waits for the disk, and everything else in a thread would wait for a busy loop.
     """
 
     def __init__(
         self,
-        connection: Callable[[], sqlite3.Connection],
-        apply: Callable[[Sequence[T]], Sequence[R]],
+        prepare: Callable[[Sequence[T]], tuple[Sequence[R], Work | None]],
         *,
+        ready: Callable[[], Work | None] = _nothing,
         committed: Callable[[], None] = _nothing,
         failed: Callable[[Exception], object] = _nothing,
         max_items: int = 256,
     ) -> None:
-        """`connection` may raise to refuse a group. After each group `committed` or `failed` runs, outside of a
-        transaction and before anybody who waits goes on."""
-        self._connection = connection
-        self._apply = apply
+        """`ready` runs before each group: it may raise to refuse the group, or return work to do in the thread first.
+        After each group `committed` or `failed` runs, before anybody who waits goes on."""
+        self._prepare = prepare
+        self._ready = ready
         self._committed = committed
         self._failed = failed
         self._max_items = max_items
@@ -53,8 +53,13 @@ class GroupCommit(Generic[T, R]):
         """Items that no commit has taken up yet."""
         return len(self._waiting)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a commit is under way."""
+        return self._task is not None
+
     async def submit(self, item: T) -> R:
-        """Durable on return. Raises what `apply` raises, and `LogFull` if the file cannot be written now."""
+        """Durable on return. Raises what `prepare` raises, and `LogFull` if the file cannot be written now."""
         if self._closed:
             raise LogError("the event log is closed")
         loop = asyncio.get_running_loop()
@@ -74,15 +79,11 @@ class GroupCommit(Generic[T, R]):
             self._task = None
 
     async def _commit(self, group: Sequence[tuple[T, asyncio.Future[R]]]) -> None:
-        connection = None
         try:
-            connection = self._connection()
-            connection.execute("BEGIN IMMEDIATE")
-            results = self._apply([item for item, _ in group])
-            await asyncio.get_running_loop().run_in_executor(self._thread, connection.commit)
+            await self._in_thread(self._ready())
+            results, commit = self._prepare([item for item, _ in group])
+            await self._in_thread(commit)
         except Exception as error:
-            if connection is not None:
-                _roll_back(connection)
             failure = _failure(error)
             for _, future in group:
                 if not future.done():
@@ -93,6 +94,10 @@ class GroupCommit(Generic[T, R]):
             if not future.done():
                 future.set_result(result)
         self._call(self._committed)
+
+    async def _in_thread(self, work: Work | None) -> None:
+        if work is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _call(self, hook: Callable[..., object], *arguments: object) -> None:
         try:
@@ -108,7 +113,36 @@ class GroupCommit(Generic[T, R]):
         self._thread.shutdown()
 
 
+def in_transaction(
+    connection: sqlite3.Connection, apply: Callable[[Sequence[T]], Sequence[R]]
+) -> Callable[[Sequence[T]], tuple[Sequence[R], Work]]:
+    """`prepare` for an SQLite file: `apply` runs inside a transaction, which is rolled back if anything fails.
+
+    It runs on the event loop, because SQLite gives up Python's lock at every row. Nothing else may begin or end a
+    transaction on the connection.
+    """
+
+    def commit() -> None:
+        try:
+            connection.commit()
+        except BaseException:
+            _roll_back(connection)
+            raise
+
+    def prepare(group: Sequence[T]) -> tuple[Sequence[R], Work]:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            return apply(group), commit
+        except BaseException:
+            _roll_back(connection)
+            raise
+
+    return prepare
+
+
 def _failure(error: Exception) -> Exception:
+    if isinstance(error, OSError):
+        return LogFull(f"the event log cannot be written now: {error.strerror or error}")
     if isinstance(error, sqlite3.OperationalError) or (isinstance(error, sqlite3.DatabaseError) and is_damage(error)):
         return LogFull(f"the event log cannot be written now: {error}")
     return error

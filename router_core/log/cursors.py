@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -24,7 +25,10 @@ CREATE TABLE IF NOT EXISTS held (
 ) WITHOUT ROWID;
 """
 
-FORGET_USER = "DELETE FROM held WHERE user = ?"
+
+def forget(connection: sqlite3.Connection, seqs: Collection[int]) -> None:
+    """Delete the held records of some batches, inside the transaction under way."""
+    connection.executemany("DELETE FROM held WHERE seq = ?", [(seq,) for seq in seqs])
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -1,11 +1,12 @@
-"""The log's default engine: SQLite files in one folder, shared by the process that appends and the one that delivers.
+"""The log's default engine: one folder, shared by the process that appends and the one that delivers.
 
-log/00000000000000000001.db …   the batches (appending process writes)
-seen/…                          request keys of the last day (appending process writes)
-cursors.db                      positions and held records (delivering process writes)
-dead_letters.db                 dead letters (delivering process and command line write)
-quarantine/                     damaged files
-reserve                         room for deliveries when the disk is full
+log/00000000000000000001-….log   the batches, see `frames` (appending process writes)
+log/erasures                     grows by a byte with each erasure, so that readers forget what they have in memory
+seen/…                           request keys of the last day (appending process writes)
+cursors.db                       positions and held records (delivering process writes)
+dead_letters.db                  dead letters (delivering process and command line write)
+quarantine/                      damaged files
+reserve                          room for deliveries when the disk is full
 """
 
 from __future__ import annotations
@@ -16,37 +17,35 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from itertools import pairwise
+from contextlib import closing, suppress
 from pathlib import Path
 
 from router_core.errors import LogError, LogFull
-from router_core.log.commit import GroupCommit
-from router_core.log.cursors import FORGET_USER as FORGET_HELD
+from router_core.log.appender import Appender
+from router_core.log.commit import GroupCommit, in_transaction
 from router_core.log.cursors import Cursors
-from router_core.log.files import erase_rows, is_damage
-from router_core.log.letters import FORGET_USER as FORGET_LETTERS
-from router_core.log.letters import Letters
+from router_core.log.cursors import forget as forget_held
+from router_core.log.erasure import Pace, erase
+from router_core.log.files import erase_rows, open_database
+from router_core.log.lease import POLL_EVERY, EmbeddedLease
+from router_core.log.letters import Letters, bodies
+from router_core.log.letters import forget as forget_letters
 from router_core.log.port import (
     PARTITIONS,
     ConnectionStats,
     DeadLetter,
     EventLog,
     HeldRecord,
-    Lease,
     LogStats,
     NewBatch,
     Settlement,
     StoredBatch,
-    partition_of,
 )
 from router_core.log.room import RESERVE_BYTES, Room
 from router_core.log.seen import Seen
 from router_core.log.segments import Segments
-from router_core.log.writer import NewRow, SegmentWriter, checkpoint
+from router_core.log.writer import SegmentWriter
 
-_UPKEEP_EVERY = 1.0
-_POLL_EVERY = 0.01
 _REFRESH_EVERY = 1.0
 _SCAN_LIMIT = 20_000
 _REPLAYS_AT_ONCE = 500
@@ -66,40 +65,31 @@ class EmbeddedLog(EventLog):
         now: Callable[[], float] = time.time,
         free_bytes: Callable[[Path], int] | None = None,
         reserve_bytes: int = RESERVE_BYTES,
-        alone: bool = True,
     ) -> None:
-        """`alone`: no other process has the folder open, so `open` may look for damage that only shows then."""
         self._folder = folder
         self._room = Room(folder, max_bytes=max_bytes, reserve_bytes=reserve_bytes, free_bytes=free_bytes)
-        self._alone = alone
         self._retention = retention
         self._segment_bytes = min(segment_bytes, max(max_bytes // 8, 64 * 1024))
         self._now = now
         self._segments = Segments(folder / "log", folder / "quarantine")
-        self._group_keys: Collection[bytes] = ()
         self._seen = Seen(folder / "seen", deduplicate_for, now)
-        self._writer: SegmentWriter | None = None
-        self._appends: GroupCommit[Sequence[NewBatch], Sequence[bool]] | None = None
+        self._appender: Appender | None = None
+        self._closed = False
         self._settles: GroupCommit[Callable[[], None], None] | None = None
         self._connections: dict[str, str] = {}
         self._head = 0
         self._head_totals: Mapping[str, int] = {}
         self._grown = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
-        self._upkeep: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="upkeep")
-        self._room_checked = 0.0
-        self._written_then = 0
-        self._full = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="erase")
         self._refreshed = -_REFRESH_EVERY
 
     async def open(self, inputs: Collection[str], connections: Mapping[str, str]) -> None:
         self._check_folder()
-        if self._alone:
-            try:
-                self._segments.inspect()
-            except sqlite3.Error as error:
-                raise LogError(f"cannot open the event log in {self._folder}: {error}") from error
+        try:
+            self._segments.check()
+        except OSError as error:
+            raise LogError(f"cannot read the event log in {self._folder}: {error.strerror}") from error
         self._connections = dict(connections)
         try:
             self._open_precious()
@@ -108,7 +98,7 @@ class EmbeddedLog(EventLog):
                 raise
             self._open_precious()
         self._settles = GroupCommit(
-            lambda: self._cursors.connection, self._change_cursors, failed=self._room.give_up_reserve_for
+            in_transaction(self._cursors.connection, self._change_cursors), failed=self._room.give_up_reserve_for
         )
         try:
             self._look()
@@ -118,7 +108,7 @@ class EmbeddedLog(EventLog):
                 )
         except BaseException as error:
             await self.close()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, (sqlite3.Error, OSError)):
                 raise LogError(f"cannot open the event log in {self._folder}: {error}") from error
             raise
 
@@ -143,22 +133,31 @@ class EmbeddedLog(EventLog):
     # --- appending ---
 
     async def append(self, batches: Sequence[NewBatch]) -> Sequence[bool]:
-        if self._appends is None:
-            self._start_appending()
-            assert self._appends is not None
-        return await self._appends.submit(batches)
+        if self._appender is None:
+            self._appender = self._start_appending()
+        return await self._appender.append(batches)
 
-    def _start_appending(self) -> None:
+    def _start_appending(self) -> Appender:
+        if self._closed:
+            raise LogError("the event log is closed")
         try:
-            self._writer = self._open_writer()
+            writer = self._open_writer()
         except (sqlite3.OperationalError, OSError) as error:
             raise LogFull(f"the event log cannot be written now: {error}") from error
-        self._head, self._head_totals = self._writer.seq, self._writer.keep()
-        self._grown.set()
-        self._appends = GroupCommit(
-            self._connection_with_room, self._append_group, committed=self._committed, failed=self._failed
+        appender = Appender(
+            writer,
+            self._segments,
+            self._seen,
+            self._room,
+            self._cursors,
+            connections=self._connections,
+            retention=self._retention,
+            now=self._now,
+            grown=self._appended,
         )
-        self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
+        self._head, self._head_totals = appender.head, appender.totals
+        self._grown.set()
+        return appender
 
     def _open_writer(self) -> SegmentWriter:
         """Positions are never given twice, whatever files were damaged or lost: letters and held records name them."""
@@ -168,123 +167,17 @@ class EmbeddedLog(EventLog):
             self._segments, self._segment_bytes, max(seq, through, self._letters.furthest(), self._head), totals
         )
         try:
+            self._segments.refresh()
             self._seen.recall(writer.keys_after, writer.seq)
         except BaseException:
             writer.close()
             raise
         return writer
 
-    def _the_writer(self) -> SegmentWriter:
-        assert self._writer is not None
-        return self._writer
-
-    def _connection_with_room(self) -> sqlite3.Connection:
-        self._require_room()
-        return self._the_writer().connection
-
-    def _append_group(self, group: Sequence[Sequence[NewBatch]]) -> Sequence[Sequence[bool]]:
-        """Insert what is new of a group of appends; runs inside the transaction that commits them."""
-        writer = self._the_writer()
-        keys: dict[bytes, None] = {}
-        rows: list[NewRow] = []
-        flags = []
-        for batches in group:
-            accepted = []
-            for batch in batches:
-                key = batch.request_key
-                fresh = key is None or not (key in keys or key in self._seen)
-                accepted.append(fresh)
-                if fresh:
-                    if key is not None:
-                        keys[key] = None
-                    rows.append((batch.input, batch.user, batch.records, key, batch.headers, batch.body))
-            flags.append(accepted)
-        if rows:
-            writer.add(rows, int(self._now() * 1000))
-        self._group_keys = keys
-        return flags
-
-    def _committed(self) -> None:
-        """After a durable group: remember its keys, tell readers of this process, start a new file when it is time."""
-        writer = self._the_writer()
-        self._head, self._head_totals = writer.seq, writer.keep()
-        self._seen.add(self._group_keys, writer.seq)
-        self._full = False
+    def _appended(self) -> None:
+        assert self._appender is not None
+        self._head, self._head_totals = self._appender.head, self._appender.totals
         self._grown.set()
-        if writer.wants_rotation:
-            self._rotate()
-
-    def _failed(self, error: Exception) -> None:
-        writer = self._the_writer()
-        writer.undo()
-        if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
-            writer.set_aside()
-        elif isinstance(error, sqlite3.OperationalError):
-            self._full = True
-            self._room_checked = time.monotonic()
-
-    def _rotate(self) -> None:
-        writer = self._the_writer()
-        try:
-            writer.rotate()
-        except (sqlite3.Error, OSError):
-            return  # the file grows beyond its size meanwhile; the next commit tries again
-        loop = asyncio.get_running_loop()
-        while writer.sealed:
-            loop.run_in_executor(self._thread, checkpoint, writer.sealed.pop())
-
-    def _require_room(self) -> None:
-        """Raise `LogFull` if the log is at its limit or the disk is down to the reserve; looks four times a second."""
-        now = time.monotonic()
-        written = self._the_writer().bytes_written
-        if now - self._room_checked > 0.25 or written - self._written_then > self._room.reserve_bytes // 4:
-            self._room_checked, self._written_then = now, written
-            self._full = self._lacks_room()
-            with suppress(sqlite3.Error, OSError):
-                if self._full and self._make_room():
-                    self._full = self._lacks_room()
-        if self._full:
-            raise LogFull("the event log is full: deliveries are behind, or the disk is")
-
-    def _lacks_room(self) -> bool:
-        return self._room.is_short(self._segments.bytes(), self._the_writer().to_checkpoint)
-
-    # --- room ---
-
-    async def _keep_up(self) -> None:
-        while True:
-            await asyncio.sleep(_UPKEEP_EVERY)
-            with suppress(sqlite3.Error, OSError):  # tried again in a second; appends say by themselves when they fail
-                await self._seen.flush()
-                self._delete_settled(self._retention)
-                if self._lacks_room():
-                    self._make_room()
-                self._full = self._lacks_room()
-                self._room.keep_reserve(self._the_writer().to_checkpoint)
-
-    def _make_room(self) -> bool:
-        """Give up delivered files before their time; returns whether any went."""
-        writer = self._the_writer()
-        if not writer.is_empty and not writer.connection.in_transaction and self._needed_after() >= writer.seq:
-            self._rotate()
-        return self._delete_settled(0.0)
-
-    def _needed_after(self) -> int:
-        progress = self._cursors.progress()
-        return min((progress[name].keep_after for name in self._connections if name in progress), default=self._head)
-
-    def _delete_settled(self, retention: float) -> bool:
-        """Delete files that every connection is done with and that nobody wrote to for `retention` seconds."""
-        writer = self._the_writer()
-        needed_after = self._needed_after()
-        firsts = list(self._segments.firsts)
-        deleted = False
-        for first, following in pairwise(firsts):
-            if following - 1 > needed_after or not writer.sealed_before(first, retention):
-                break
-            writer.delete(first)
-            deleted = True
-        return deleted
 
     # --- reading ---
 
@@ -294,27 +187,28 @@ class EmbeddedLog(EventLog):
 
     def _look(self) -> None:
         """Find out how far the log goes; another process may be appending."""
-        if self._writer is not None:
-            return  # `_committed` keeps the head; the writer itself may be ahead of what is durable
+        if self._appender is not None:
+            return  # it keeps the head; the file itself may be ahead of what is durable
         now = time.monotonic()
-        # A new file begins right after the head, but for one that follows a damaged file.
-        if self._segments.path(self._head + 1).exists() or now - self._refreshed > _REFRESH_EVERY:
+        if now - self._refreshed > _REFRESH_EVERY:  # in case the folder's time of change says nothing here
             self._refreshed = now
             self._segments.refresh()
+        else:
+            self._segments.refresh_if_changed()
         head, totals = self._segments.head()
         if head > self._head:
             self._head, self._head_totals = head, totals
             self._grown.set()
 
     async def _watch_growth(self) -> None:
-        while self._writer is None:
-            await asyncio.sleep(_POLL_EVERY)
-            with suppress(sqlite3.OperationalError, OSError):  # a file is being sealed or deleted at this instant
+        while self._appender is None:
+            await asyncio.sleep(POLL_EVERY)
+            with suppress(OSError):  # no file handles left, mostly; passes
                 self._look()
 
     async def grown_beyond(self, seq: int, wait: float) -> bool:
         """Wait up to `wait` seconds until the log goes beyond `seq`."""
-        if self._writer is None and self._watch is None:
+        if self._appender is None and self._watch is None:
             self._watch = asyncio.get_running_loop().create_task(self._watch_growth())
         deadline = time.monotonic() + wait
         while self._head <= seq:
@@ -343,28 +237,29 @@ class EmbeddedLog(EventLog):
 
         `settled` names positions by partition before which nothing is to be given.
         """
-        upto = min(self._head, after + _SCAN_LIMIT)
+        head, head_total = self._head, self._head_totals.get(source, 0)
+        low, high = partitions.start, partitions.stop
         rows: list[StoredBatch] = []
-        records = 0
-        for row in self._segments.scan(after, upto, partitions, source):
-            if settled is not None and row.seq <= settled[partition_of(row.user)]:
-                continue
-            if records + row.records > max_records and (rows or not oversize):
-                return rows, (rows[-1].seq if rows else after), (rows[-1].total if rows else total)
-            rows.append(row)
-            records += row.records
-        if upto == self._head:
-            total = self._head_totals.get(source, 0)
-        elif rows:
-            total = rows[-1].total
-        return rows, upto, total
-
-    def give_up_reserve_for(self, error: sqlite3.Error) -> bool:
-        """Whether there was room left to give, and another try may do better."""
-        return self._room.give_up_reserve_for(error)
+        records = scanned = 0
+        for some in self._segments.after(after):
+            for row in some:
+                if row.seq > head:
+                    break
+                if row.input != source or not low <= row.user % PARTITIONS < high:
+                    continue
+                if settled is not None and row.seq <= settled[row.user % PARTITIONS]:
+                    continue
+                if records + row.records > max_records and (rows or not oversize):
+                    return rows, (rows[-1].seq if rows else after), (rows[-1].total if rows else total)
+                rows.append(row)
+                records += row.records
+            scanned += len(some)
+            if scanned > _SCAN_LIMIT and some[-1].seq < head:
+                return rows, some[-1].seq, (rows[-1].total if rows else total)
+        return rows, max(head, after), head_total
 
     async def fetch(self, seqs: Collection[int]) -> Mapping[int, StoredBatch]:
-        self._segments.refresh()
+        self._segments.refresh_if_changed()
         return self._segments.fetch(seqs)
 
     # --- settling ---
@@ -434,21 +329,32 @@ class EmbeddedLog(EventLog):
 
     # --- the whole ---
 
-    async def erase(self, user: int) -> int:
-        self._segments.refresh()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._erase, user)
-
-    def _erase(self, user: int) -> int:
-        """Runs in the thread that checkpoints, as two checkpoints of one file get in each other's way."""
+    async def erase(self, is_theirs: Callable[[bytes], bool]) -> int:
+        loop = asyncio.get_running_loop()
         try:
-            erase_rows(self._folder / "cursors.db", FORGET_HELD, user)
-            erase_rows(self._folder / "dead_letters.db", FORGET_LETTERS, user)
+            return await loop.run_in_executor(self._thread, self._erase, is_theirs, self._segments.durable)
+        finally:
+            self._segments.forget_rows()
+
+    def _erase(self, is_theirs: Callable[[bytes], bool], durable: tuple[int, int] | None) -> int:
+        held, parked = self._folder / "cursors.db", self._folder / "dead_letters.db"
+        pace = Pace()
+        try:
+            with closing(open_database(parked, create=False)) as connection:  # without a lock: there may be many
+                letters = {seq for seq, body in bodies(connection) if pace.asked(is_theirs, body)}
+            if letters:
+                erase_rows(parked, lambda connection: forget_letters(connection, letters))
+
+            def forget(seqs: Collection[int]) -> None:
+                erase_rows(held, lambda connection: forget_held(connection, seqs))
+
+            batches = erase(self._segments.folder, self._segments.quarantine, is_theirs, durable, forget, pace)
         except sqlite3.Error as error:
-            raise LogError(f"nothing is erased yet: {error}") from error
-        return self._segments.erase(user)
+            raise LogError(f"not all is erased yet: {error}. Erase once more.") from error
+        return len(letters | batches)
 
     async def stats(self) -> LogStats:
-        with suppress(sqlite3.OperationalError):
+        with suppress(OSError):
             self._look()
         progress = self._cursors.progress()
         letters = self._letters.counts()
@@ -461,89 +367,30 @@ class EmbeddedLog(EventLog):
             waiting = max(self._head_totals.get(source, 0) - at.total, 0)
             connections[name] = ConnectionStats(
                 depth=waiting + at.held,
-                oldest_ms=self._segments.oldest_after(at.keep_after, source) if waiting or at.held else None,
+                oldest_ms=self._segments.oldest_after(at.keep_after, source, name) if waiting or at.held else None,
                 held=at.held,
                 letters=letters.get(name, 0),
             )
         return LogStats(
             head=self._head,
             bytes=self._segments.bytes(),
-            full=self._full,
+            full=self._appender is not None and self._appender.full,
             damaged=len(self._segments.damaged()),
             connections=connections,
         )
 
     async def close(self) -> None:
-        tasks = [task for task in (self._watch, self._upkeep) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for commits in (self._appends, self._settles):
-            if commits is not None:
-                await commits.close()
+        self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        if self._appender is not None:
+            await self._appender.close()
+        if self._settles is not None:
+            await self._settles.close()
         await self._seen.close()
         self._thread.shutdown()
-        if self._writer is not None:
-            self._writer.close()
         self._segments.close()
         if self._settles is not None:
             self._cursors.close()
             self._letters.close()
-
-
-class EmbeddedLease(Lease):
-    """See `Lease`."""
-
-    def __init__(
-        self,
-        log: EmbeddedLog,
-        connection: str,
-        source: str,
-        partitions: range,
-        positions: Mapping[int, tuple[int, int]],
-    ) -> None:
-        self._log = log
-        self.connection = connection
-        self._source = source
-        self.partitions = partitions
-        self._settled = {partition: seq for partition, (seq, _) in positions.items()}
-        self._furthest = max(self._settled.values(), default=0)
-        self.position, self.total = min(positions.values(), default=(0, 0))
-        self._settled_to = self.position
-
-    @property
-    def unsettled(self) -> bool:
-        return self.position > self._settled_to
-
-    async def read(self, max_records: int, wait: float, *, oversize: bool = True) -> Sequence[StoredBatch]:
-        until = time.monotonic() + wait
-        while await self._log.grown_beyond(self.position, until - time.monotonic()):
-            after = self.position
-            # Where lanes were cut in another way before, some partitions came further than the slowest of this lease.
-            settled = self._settled if after < self._furthest else None
-            try:
-                rows, self.position, self.total = self._log.rows_for(
-                    self._source, self.partitions, after, self.total, max_records, oversize, settled
-                )
-            except sqlite3.OperationalError as error:  # locked, no room, or no file handles left: passes
-                if self._log.give_up_reserve_for(error):
-                    continue
-                if time.monotonic() > until:
-                    return []
-                await asyncio.sleep(_POLL_EVERY)
-                continue
-            if rows or self.position == after:
-                return rows
-            await asyncio.sleep(0)  # what was there is of other leases
-        return []
-
-    async def settle(self, settlement: Settlement) -> None:
-        position = self.position
-        await self._log.settle(self, settlement)
-        self._settled_to = position
-
-    async def held(self) -> Sequence[HeldRecord]:
-        return self._log.held(self.connection, self.partitions)
-
-    async def replays(self) -> Sequence[tuple[DeadLetter, StoredBatch]]:
-        return self._log.replays(self.connection, self.partitions)

@@ -1,14 +1,18 @@
-"""Opening the log's SQLite files, in one way for all of them, and telling what SQLite's errors mean."""
+"""Opening the log's small SQLite files, in one way for all of them, and telling what SQLite's errors mean."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 from router_core.errors import LogDamaged, LogError
+
+T = TypeVar("T")
 
 _BUSY_FOR = 5.0
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_TOOBIG}
@@ -28,12 +32,10 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code & 0xFF in _DAMAGED or code in _UNREADABLE
 
 
-def open_database(
-    path: Path, schema: str = "", *, synchronous: str = "FULL", create: bool = True, autocheckpoint: int = 1000
-) -> sqlite3.Connection:
+def open_database(path: Path, schema: str = "", *, create: bool = True) -> sqlite3.Connection:
     """Open a file in WAL mode, with the schema laid down. Raises `sqlite3.DatabaseError`; see `is_damage`.
 
-    `synchronous=FULL` makes a commit survive a power cut; `autocheckpoint` is in pages, 0 for never.
+    A commit survives a power cut.
     """
     fresh = create and not path.exists()
     connection = sqlite3.connect(
@@ -46,8 +48,7 @@ def open_database(
     )
     try:
         _use_wal(connection)
-        connection.execute(f"PRAGMA synchronous={synchronous}")
-        connection.execute(f"PRAGMA wal_autocheckpoint={autocheckpoint}")
+        connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA secure_delete=ON")  # what is erased must not stay in free pages
         if schema:
             connection.executescript(schema)
@@ -92,20 +93,36 @@ def open_precious(path: Path, schema: str, *, holds: str, mend: str) -> sqlite3.
     return connection
 
 
-def erase_rows(path: Path, statement: str, user: int) -> int:
-    """Run a statement that overwrites or deletes rows of a user, so that no older page is left of them anywhere.
+def erase_rows(path: Path, change: Callable[[sqlite3.Connection], T]) -> T:
+    """Run a change that overwrites or deletes rows, so that no older page is left of them anywhere.
 
-    Opens the file for itself, so it may run in a thread. Returns how many rows it met. Raises `LogError` if another
+    Opens the file for itself, so it may run in a thread. Returns what `change` does. Raises `LogError` if another
     process keeps the write-ahead log busy.
     """
     with closing(open_database(path, create=False)) as connection:
         connection.execute("PRAGMA busy_timeout=30000")  # appends leave gaps, and an erasure has time
-        rows = connection.execute(statement, (user,)).rowcount
-        for _ in range(100):
-            if not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-                return rows
-            time.sleep(0.05)
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            found = change(connection)
+        if empty_write_ahead_log(connection):
+            return found
     raise LogError(f"{path} is erased, but older pages are still in its write-ahead log. Erase once more.")
+
+
+def empty_write_ahead_log(connection: sqlite3.Connection) -> bool:
+    """Move all into the file itself, so that the write-ahead log holds no older page. Returns whether it worked."""
+    for _ in range(100):
+        if not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def wipe_free_pages(connection: sqlite3.Connection) -> None:
+    """Write the whole file anew, for what SQLite leaves behind where it moves rows about. Raises `sqlite3.Error`."""
+    connection.execute("VACUUM")
+    if not empty_write_ahead_log(connection):
+        raise sqlite3.OperationalError("the write-ahead log is busy")
 
 
 def sync_folder(folder: Path) -> None:
@@ -115,36 +132,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def size_on_disk(path: Path) -> int:
-    """Bytes of a database file with its write-ahead log."""
-    total = 0
-    for name in (path, wal_of(path)):
-        try:
-            total += name.stat().st_size
-        except FileNotFoundError:
-            continue
-    return total
-
-
-def wal_of(path: Path) -> Path:
-    """The write-ahead log beside a database."""
-    return path.with_name(path.name + "-wal")
-
-
-def remove_database(path: Path) -> None:
-    """Delete a database with its companions; missing ones do no harm."""
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def move_database(path: Path, folder: Path) -> None:
-    """Move a database with its companions into a folder. What is only in its write-ahead log goes with it."""
-    for suffix in ("-wal", "-shm", ""):
-        companion = path.with_name(path.name + suffix)
-        if companion.exists():
-            companion.rename(folder / companion.name)
 
 
 def _escaped(path: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -100,3 +101,8 @@ class KeyTable:
 
 def _slots(line: bytes) -> list[bytes]:
     return [line[at : at + KEY_BYTES] for at in range(0, _LINE_BYTES, KEY_BYTES)]
+
+
+def fitting(key: bytes) -> bytes:
+    """A key of the right length for a request key of any."""
+    return key if len(key) == KEY_BYTES else blake2b(key, digest_size=KEY_BYTES).digest()

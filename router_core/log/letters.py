@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from router_core.log.files import open_precious
@@ -34,8 +35,15 @@ _LETTER = (
 _JOINED = ", ".join(f"l.{name}" for name in _LETTER.split(", "))
 _BATCH = "b.seq, b.input, b.user, b.records, b.total, b.received_at_ms, b.headers, b.body"
 
-FORGET_USER = "DELETE FROM letters WHERE user = ?"
-"""The batches go with them."""
+
+def bodies(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
+    """Position and body of each batch that has a letter."""
+    yield from connection.execute("SELECT seq, body FROM batches WHERE length(body) > 0")
+
+
+def forget(connection: sqlite3.Connection, seqs: Collection[int]) -> None:
+    """Delete the letters of some batches, which go with them, inside the transaction under way."""
+    connection.executemany("DELETE FROM letters WHERE seq = ?", [(seq,) for seq in seqs])
 
 
 class Letters:

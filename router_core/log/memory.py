@@ -230,17 +230,18 @@ class MemoryLog(EventLog):
 
     # --- the whole ---
 
-    async def erase(self, user: int) -> int:
-        erased = 0
+    async def erase(self, is_theirs: Callable[[bytes], bool]) -> int:
+        erased: set[int] = set()
         for index, batch in enumerate(self._batches):
-            if batch.user == user and batch.body:
+            if batch.body and is_theirs(batch.body):
                 self._batches[index] = msgspec.structs.replace(batch, body=b"", headers=b"")
-                erased += 1
+                erased.add(batch.seq)
         for cursors in self._cursors.values():
-            cursors.held = {name: record for name, record in cursors.held.items() if record.user != user}
-        for number in [number for number, (letter, _) in self._letters.items() if letter.user == user]:
+            cursors.held = {name: record for name, record in cursors.held.items() if record.seq not in erased}
+        for number in [number for number, (_, batch) in self._letters.items() if batch.body and is_theirs(batch.body)]:
+            erased.add(self._letters[number][0].seq)
             self._delete(number)
-        return erased
+        return len(erased)
 
     async def stats(self) -> LogStats:
         return LogStats(

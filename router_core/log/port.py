@@ -12,7 +12,7 @@ What a caller may rely on, whatever the engine:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -183,8 +183,14 @@ class EventLog(ABC):
         """Set all cursors of a connection so that the batch after `seq` is read next, by leases made from now on."""
 
     @abstractmethod
-    async def erase(self, user: int) -> int:
-        """Overwrite everything of one user: waiting, held and parked. Returns the number of batches erased."""
+    async def erase(self, is_theirs: Callable[[bytes], bool]) -> int:
+        """Overwrite everything of some people: what waits, is held, is parked, or only kept. Returns how many batches.
+
+        `is_theirs` says of a body whether its batch goes. It is asked once for each kept copy of a batch, from a
+        thread, at a pace that leaves deliveries their time; saying no to all makes this a walk through all that is
+        kept. What it raises ends the walk and comes through. May be repeated after any error or crash. Raises
+        `LogDamaged`, when all the rest is done, if a damaged file may hold more, and `LogError`.
+        """
 
     @abstractmethod
     async def letters(

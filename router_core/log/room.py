@@ -25,16 +25,18 @@ class Room:
         self._folder = folder
         self._file = folder / "reserve"
         self._max_bytes = max_bytes
+        self.step = min(reserve_bytes // 4, max_bytes // 16)
+        """After as many bytes written it is time to look again, so that neither limit is passed by much."""
         self.reserve_bytes = reserve_bytes
         self._free_bytes = free_bytes or free_bytes_of
 
-    def is_short(self, taken: int, to_come: int) -> bool:
-        """Whether appends must stop: `taken` by the log, and checkpoints still have `to_come` to write."""
-        return taken > self._max_bytes or self._free_bytes(self._folder) < self.reserve_bytes + to_come
+    def is_short(self, taken: int) -> bool:
+        """Whether appends must stop: `taken` by the log is too much, or the disk is down to the reserve."""
+        return taken > self._max_bytes or self._free_bytes(self._folder) < self.reserve_bytes
 
-    def keep_reserve(self, to_come: int) -> None:
+    def keep_reserve(self) -> None:
         """Make the file, if it is not there and its room is not needed for anything else."""
-        if self._file.exists() or self._free_bytes(self._folder) < 3 * self.reserve_bytes + to_come:
+        if self._file.exists() or self._free_bytes(self._folder) < 3 * self.reserve_bytes:
             return
         try:
             with self._file.open("wb") as file:

@@ -11,11 +11,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
-from router_core.log.keytable import KEY_BYTES, KeyTable
+from router_core.log.keytable import KeyTable, fitting
 
 _FIRST_LINES: Final = 1 << 18
 """Room for half a million keys in 16 MiB; a table that is full is followed by one eight times as large."""
@@ -64,7 +63,7 @@ class Seen:
         self.add(keys_after(self._through), head)
 
     def __contains__(self, key: bytes) -> bool:
-        key = _fitting(key)
+        key = fitting(key)
         return any(key in table for table in self._tables) or key in self._unwritten
 
     def add(self, keys: Iterable[bytes], through: int) -> None:
@@ -72,7 +71,7 @@ class Seen:
         if self._now_bucket() != self._bucket:
             self._turn()
         table = self._tables[0]
-        for key in map(_fitting, keys):
+        for key in map(fitting, keys):
             try:
                 table.add(key)
             except OSError:
@@ -151,7 +150,3 @@ class Seen:
 
 def _bucket_of(path: Path) -> int:
     return int(path.name.partition("-")[0])
-
-
-def _fitting(key: bytes) -> bytes:
-    return key if len(key) == KEY_BYTES else blake2b(key, digest_size=KEY_BYTES).digest()

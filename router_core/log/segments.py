@@ -1,4 +1,4 @@
-"""The log's rows, read: SQLite files of bounded size, each named after the first `seq` in it.
+"""The log's files in one folder, read. `segment` reads one; here is which of them to read.
 
 Only the newest is written to, by `writer`. Space comes back by deleting whole files, which costs nothing and lets a
 damaged file be set aside without the others. What can be read of a damaged file is read, and the file is kept.
@@ -6,215 +6,242 @@ damaged file be set aside without the others. What can be read of a damaged file
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
+import os
+import time
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from router_core.errors import LogError
-from router_core.log.files import erase_rows, is_damage, open_database, size_on_disk, wal_of
-from router_core.log.port import PARTITIONS, StoredBatch
-from router_core.log.salvage import readable_rows
-from router_core.log.wal import hides_commits
+from router_core.log.port import StoredBatch
+from router_core.log.segment import PartCache, Segment, SegmentName
 
-GAP_AFTER_DAMAGE = 1_000_000
-"""Positions skipped after a newest file that cannot be read, as nobody knows how far it went."""
-_COLUMNS = "seq, input, user, records, total, received_at_ms, headers, body"
-_TYPES = (int, str, int, int, int, int, bytes, bytes)
-_MOST_OPEN = 8
-_ERASE = "UPDATE batches SET body = x'', headers = x'' WHERE user = ? AND body != x''"
+ERASURES: Final = "erasures"
+"""A file beside the segments that grows by a byte with each erasure, so that others forget what they have in memory."""
+_MOST_OPEN: Final = 32
+_TICK_NS: Final = 50_000_000
+"""More than the clock of any file system takes for a step."""
 
 
 class Segments:
-    """The files in one folder. One process appends; readers open the same folder with their own instance."""
+    """The files in one folder. One process appends; readers open the same folder with their own instance.
+
+    For one thread only.
+    """
 
     def __init__(self, folder: Path, quarantine: Path) -> None:
         self.folder = folder
         self.quarantine = quarantine
+        self.durable: tuple[int, int] | None = None
+        """In the process that writes: the first `seq` of the newest file, and how much of it may be read."""
+        self._paths: dict[int, Path] = {}
         self._firsts: list[int] = []
-        self._readers: dict[int, sqlite3.Connection] = {}
+        self._listed: int | None = None
+        self._open: OrderedDict[int, Segment] = OrderedDict()
+        self._cache = PartCache()
+        self._names: dict[bytes, str] = {}
+        self._erasures = 0
         self._damaged: set[int] = set()
+        self._oldest: dict[str, tuple[int, int, int | None]] = {}
 
     # --- what is there ---
 
     def refresh(self) -> None:
         """Look at the folder again."""
-        self._firsts = sorted(int(path.stem) for path in self.folder.glob("*.db") if path.stem.isdigit())
-        for first in [first for first in self._readers if first not in self._firsts]:
-            self._readers.pop(first).close()
+        self._listed = None
+        with suppress(FileNotFoundError):
+            changed = os.stat(self.folder).st_mtime_ns
+            if time.time_ns() - changed > _TICK_NS:  # else the next change may have the same time
+                self._listed = changed
+        self._paths = {name.first: path for path in self.folder.glob("*.log") if (name := SegmentName.of(path))}
+        self._firsts = sorted(self._paths)
+        for first in [first for first in self._open if first not in self._paths]:
+            self._open.pop(first).close()
+
+    def refresh_if_changed(self) -> None:
+        """The same, unless the folder says that nothing has come or gone."""
+        with suppress(FileNotFoundError):
+            if os.stat(self.folder).st_mtime_ns != self._listed:
+                self.refresh()
+
+    def check(self) -> None:
+        """Raise `LogError` for files that this version cannot read and must not pass over. Notes damaged headers."""
+        self.refresh()
+        for path in self.folder.glob("*.db"):
+            raise LogError(
+                f"{path} is a log file of an older version. Let that version deliver what is in it, then delete "
+                f"{self.folder}; or move the folder away if nothing in it is needed."
+            )
+        for path in self.folder.glob("*.log"):
+            if SegmentName.of(path) is None:
+                raise LogError(f"{path} is no file of the event log. Move it to another folder.")
+        for first in self._firsts:
+            if (segment := self._segment(first)) is not None and segment.header is None:
+                self.mark_damaged(first)
 
     @property
     def firsts(self) -> Sequence[int]:
-        """The first `seq` of each file, ascending, as of the last `refresh`."""
+        """The first `seq` of each file, ascending, as of the last look at the folder."""
         return self._firsts
 
     def path(self, first: int) -> Path:
-        """The file whose first `seq` is this."""
-        return self.folder / f"{first:020d}.db"
+        """The file whose first `seq` is this. Raises `KeyError` if there was none at the last look."""
+        return self._paths[first]
 
     def bytes(self) -> int:
-        """Bytes on disk."""
-        return sum(size_on_disk(self.path(first)) for first in self._firsts)
+        """Bytes of all files."""
+        total = 0
+        for path in self._paths.values():
+            with suppress(FileNotFoundError):
+                total += path.stat().st_size
+        return total
 
     # --- reading ---
 
     def head(self) -> tuple[int, Mapping[str, int]]:
         """The newest `seq`, and the total of records by input. (0, {}) for an empty log.
 
-        A file that was started since the last `refresh` counts once `refresh` has seen it.
+        A file that was started since the last look at the folder is not counted.
         """
+        last = 0
+        totals: dict[str, int] = {}
         for first in reversed(self._firsts):
-            reader = self._reader(first)
-            if reader is None:
+            segment = self._segment(first)
+            if segment is None:
                 continue
-            try:
-                row = reader.execute("SELECT max(seq) FROM batches").fetchone()
-                totals = dict(reader.execute("SELECT input, total FROM totals"))
-            except sqlite3.DatabaseError as error:
-                self._note(first, error)
-                continue
-            return (row[0] if row[0] is not None else first - 1), totals
-        return 0, {}
+            self._walk(segment)
+            last = max(last, segment.last)
+            totals = {**segment.totals, **totals}
+            if segment.header is not None:
+                break  # else only older files know of inputs that it has no row of
+        return last, totals
 
-    def scan(self, after: int, upto: int, partitions: range, source: str) -> Iterator[StoredBatch]:
-        """Batches with `after` < seq ≤ `upto` of these partitions and this input, in order, from one file or more."""
-        start = max(bisect_right(self._firsts, after + 1) - 1, 0)
+    def after(self, seq: int) -> Iterator[Sequence[StoredBatch]]:
+        """Rows of all inputs with positions above `seq`, in order, some at a time, from one file or more.
+
+        A file that has just been deleted is passed over, as all are done with it; other errors are raised.
+        """
+        self._forget_erased()
+        start = max(bisect_right(self._firsts, seq + 1) - 1, 0)
         for first in self._firsts[start:]:
-            if first > upto:
-                return
-            reader = self._reader(first)
-            if reader is None:
+            segment = self._segment(first)
+            if segment is None:
                 continue
-            where = "seq > ? AND seq <= ? AND input = ?"
-            arguments: tuple[object, ...] = (after, upto, source)
-            if len(partitions) < PARTITIONS:
-                where += " AND partition >= ? AND partition < ?"
-                arguments += (partitions.start, partitions.stop)
-            query = f"SELECT {_COLUMNS} FROM batches WHERE {where} ORDER BY seq"  # noqa: S608  # only our own words
-            yield from self._rows(first, reader, query, arguments)
-
-    def _rows(
-        self, first: int, reader: sqlite3.Connection, query: str, arguments: tuple[object, ...]
-    ) -> Iterator[StoredBatch]:
-        done, upto, *others = arguments
-        assert isinstance(done, int)
-        assert isinstance(upto, int)
-        try:
-            for row in reader.execute(query, arguments):
-                if row[0] <= done or tuple(map(type, row)) != _TYPES:
-                    raise sqlite3.DatabaseError("a row makes no sense")
-                done = row[0]
-                yield StoredBatch(*row)
-        except sqlite3.DatabaseError as error:
-            self._note(first, error)
-            upto = min(upto, self._last_of(first))
-            for row in readable_rows(lambda a, b: reader.execute(query, (a, b, *others)), _is_whole, done, upto):
-                yield StoredBatch(*row)
-
-    def _last_of(self, first: int) -> int:
-        index = self._firsts.index(first)
-        return self._firsts[index + 1] - 1 if index + 1 < len(self._firsts) else first + GAP_AFTER_DAMAGE
+            yield from segment.after(seq, *self._extent(segment))
+            self._note(segment)
 
     def fetch(self, seqs: Collection[int]) -> dict[int, StoredBatch]:
         """Batches by position; those that are gone are missing."""
+        self._forget_erased()
         found: dict[int, StoredBatch] = {}
         for seq in sorted(seqs):
             index = bisect_right(self._firsts, seq) - 1
-            reader = self._reader(self._firsts[index]) if index >= 0 else None
-            if reader is None:
+            segment = self._segment(self._firsts[index]) if index >= 0 else None
+            if segment is None:
                 continue
-            try:
-                row = reader.execute(f"SELECT {_COLUMNS} FROM batches WHERE seq = ?", (seq,)).fetchone()  # noqa: S608
-            except sqlite3.DatabaseError as error:
-                self._note(self._firsts[index], error)
-                continue
-            if row is not None and tuple(map(type, row)) == _TYPES:
-                found[seq] = StoredBatch(*row)
+            rows = next(segment.after(seq - 1, *self._extent(segment)), None)
+            if rows and rows[0].seq == seq:
+                found[seq] = rows[0]
+            self._note(segment)
         return found
 
-    def oldest_after(self, seq: int, source: str) -> int | None:
-        """When the first batch after `seq` of this input was received, Unix milliseconds; looks at one file only."""
-        index = max(bisect_right(self._firsts, seq + 1) - 1, 0)
-        query = "SELECT received_at_ms FROM batches WHERE seq > ? AND input = ? ORDER BY seq LIMIT 1"
-        return self._first_value(self._firsts[index : index + 2], query, seq, source)
+    def oldest_after(self, seq: int, source: str, asker: str) -> int | None:
+        """When the first batch after `seq` of this input was received, Unix milliseconds. Looks at two files at once.
 
-    def total_at(self, seq: int, source: str) -> int | None:
-        """Records accepted at this input up to `seq`, or None if no row of the input is kept. Looks at many rows."""
-        before = "SELECT total FROM batches WHERE seq <= ? AND input = ? ORDER BY seq DESC LIMIT 1"
-        total = self._first_value([first for first in reversed(self._firsts) if first <= seq], before, seq, source)
-        if total is None:
-            after = "SELECT total - records FROM batches WHERE seq > ? AND input = ? ORDER BY seq LIMIT 1"
-            total = self._first_value(self._firsts, after, seq, source)
-        return total
-
-    def _first_value(self, firsts: Sequence[int], query: str, seq: int, source: str) -> int | None:
-        for first in firsts:
-            reader = self._reader(first)
-            try:
-                row = reader.execute(query, (seq, source)).fetchone() if reader is not None else None
-            except sqlite3.DatabaseError as error:
-                self._note(first, error)
-                continue
-            if row is not None:
-                return int(row[0])
+        What one `asker` was told is remembered, and where looking ended, so that asking every second costs little.
+        """
+        since, upto, at_ms = self._oldest.get(asker, (0, 0, None))
+        if since <= seq < upto and at_ms is not None:
+            return at_ms
+        start = upto if since <= seq < upto else seq
+        index = max(bisect_right(self._firsts, start + 1) - 1, 0)
+        limit = self._firsts[index + 2 : index + 3]
+        passed = start
+        for rows in self.after(start):
+            if limit and rows[0].seq >= limit[0]:
+                break
+            for row in rows:
+                if row.input == source:
+                    self._oldest[asker] = seq, row.seq, row.received_at_ms
+                    return row.received_at_ms
+            passed = rows[-1].seq
+        self._oldest[asker] = seq, passed, None
         return None
 
-    def _reader(self, first: int) -> sqlite3.Connection | None:
-        """A connection to one file, or None if it has just been deleted or cannot be read at all."""
-        reader = self._readers.get(first)
-        if reader is not None:
-            return reader
-        path = self.path(first)
+    def total_at(self, seq: int, source: str) -> int | None:
+        """Records accepted at this input up to `seq`, or None if no file knows. Walks a file."""
+        total: int | None = None
+        for first in self._firsts[max(bisect_right(self._firsts, seq) - 1, 0) :]:
+            segment = self._segment(first)
+            if segment is None:
+                continue
+            if total is None and segment.header is not None:
+                total = segment.header.totals.get(source, 0)
+            for rows in segment.after(0, *self._extent(segment)):
+                for row in rows:
+                    if row.seq > seq and total is not None:
+                        return total
+                    if row.input == source:
+                        if row.seq > seq:
+                            return row.total - row.records
+                        total = row.total
+            if total is not None:
+                return total
+        return total
+
+    def _walk(self, segment: Segment) -> None:
+        """Take in all that a file has."""
+        extent = self._extent(segment)
+        while segment.advance(*extent):
+            pass
+        self._note(segment)
+
+    def _extent(self, segment: Segment) -> tuple[int, bool]:
+        """How far a file may be read, and whether nothing more will be written to it."""
+        if self.durable is None:
+            return segment.size(), segment.first != self._firsts[-1]
+        newest, size = self.durable
+        if segment.first < newest:
+            return segment.size(), True
+        return (size if segment.first == newest else 0), False
+
+    def _segment(self, first: int) -> Segment | None:
+        """One file, or None if it has just been deleted."""
+        segment = self._open.get(first)
+        if segment is not None:
+            self._open.move_to_end(first)
+            return segment
         try:
-            reader = open_database(path, create=False)
-            try:
-                reader.execute("SELECT 1 FROM batches LIMIT 1").fetchone()
-            except BaseException:
-                reader.close()
-                raise
-        except sqlite3.DatabaseError as error:
-            # What passes must not look like a file without rows: they would be skipped for ever.
-            if is_damage(error) or path.exists():
-                self._note(first, error)
+            segment = Segment(self._paths[first], self._cache, self._names)
+        except FileNotFoundError:
             return None
-        while len(self._readers) >= _MOST_OPEN:
-            self._readers.pop(next(iter(self._readers))).close()
-        self._readers[first] = reader
-        return reader
+        while len(self._open) >= _MOST_OPEN:
+            self._open.popitem(last=False)[1].close()
+        self._open[first] = segment
+        return segment
 
-    # --- erasing ---
+    def _forget_erased(self) -> None:
+        """Somebody, also in another process, may have erased what is in memory here."""
+        try:
+            erasures = os.stat(self.folder / ERASURES).st_size
+        except FileNotFoundError:
+            return
+        if erasures != self._erasures:
+            self._erasures = erasures
+            self._cache.clear()
 
-    def erase(self, user: int) -> int:
-        """Overwrite all batches of one user, free pages and write-ahead logs included. Returns how many there were.
-
-        May run in a thread. Raises `LogError` if a damaged file would not have it, when all others are done.
-        """
-        erased = 0
-        refused: list[str] = []
-        for path in [*map(self.path, tuple(self._firsts)), *self.quarantine.glob("*.db")]:
-            try:
-                erased += erase_rows(path, _ERASE, user)
-            except sqlite3.DatabaseError as error:
-                if is_damage(error):
-                    refused.append(str(path))
-                elif path.exists():
-                    raise LogError(f"{path} cannot be written now ({error}). Erase once more.") from error
-        if refused:
-            raise LogError(
-                f"{erased} batches are erased, but damaged files may hold more of this user: {', '.join(refused)}. "
-                "Delete them once their batches are delivered."
-            )
-        return erased
+    def forget_rows(self) -> None:
+        """Let go of what is in memory."""
+        self._cache.clear()
 
     # --- damage ---
 
-    def _note(self, first: int, error: sqlite3.Error) -> None:
-        """Count a damaged file; an error that is no damage goes on to the caller."""
-        if not is_damage(error):
-            raise error
-        self.mark_damaged(first)
+    def _note(self, segment: Segment) -> None:
+        if segment.is_damaged and segment.first not in self._damaged:
+            self.mark_damaged(segment.first)
 
     def mark_damaged(self, first: int) -> None:
         """Leave a note beside a damaged file, so that it is counted and never deleted."""
@@ -223,58 +250,25 @@ class Segments:
             self.quarantine.mkdir(exist_ok=True)
             (self.quarantine / f"{first:020d}.damaged").touch()
 
-    def inspect(self) -> None:
-        """Look for commits that SQLite overlooks in a damaged write-ahead log, and copy what holds them aside.
-
-        Only while no process, this one included, has a file of the log open: looking opens the files beside SQLite,
-        and closing them drops the process's locks, after which any other reader may delete the write-ahead log from
-        under the one who writes (https://www.sqlite.org/howtocorrupt.html, section 2.2). Raises `LogError` if there
-        is no room for the copy.
-        """
-        self.refresh()
-        for first in self._firsts:
-            if not wal_of(self.path(first)).exists():
-                continue
-            try:
-                with closing(open_database(self.path(first), create=False)) as connection:
-                    connection.execute("SELECT 1 FROM batches LIMIT 1").fetchone()
-                    self._preserve(first)
-            except sqlite3.DatabaseError as error:
-                self._note(first, error)
-
-    def _preserve(self, first: int) -> None:
-        path, copy = self.path(first), self.preserved(first)
-        if copy.exists() or not hides_commits(path):
-            return
-        self.mark_damaged(first)
-        draft = copy.with_suffix(".new")
-        try:
-            shutil.copyfile(wal_of(path), wal_of(copy))
-            shutil.copyfile(path, draft)
-            draft.rename(copy)
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            wal_of(copy).unlink(missing_ok=True)
-            raise LogError(
-                f"{wal_of(path)} is damaged, and there is no room to copy it to {self.quarantine}: {error.strerror}. "
-                "Copy both files to another disk, make room, and start again."
-            ) from error
-
-    def preserved(self, first: int) -> Path:
-        """Where `inspect` puts its copy."""
-        return self.quarantine / f"{first:020d}-as-found.db"
-
     def damaged(self) -> list[int]:
-        """The files found damaged so far."""
+        """The first `seq` of the files found damaged so far."""
         self._damaged.update(int(path.stem) for path in self.quarantine.glob("*.damaged"))
         return sorted(self._damaged)
 
+    def delete(self, first: int) -> None:
+        """Delete one sealed file, or set it aside if it is damaged."""
+        path = self._paths[first]
+        with suppress(FileNotFoundError):
+            if first in self.damaged():
+                self.quarantine.mkdir(exist_ok=True)
+                path.rename(self.quarantine / path.name)
+            else:
+                path.unlink()
+        self.refresh()
+
     def close(self) -> None:
         """Let go of all files."""
-        for reader in self._readers.values():
-            reader.close()
-        self._readers.clear()
-
-
-def _is_whole(row: tuple[object, ...]) -> bool:
-    return tuple(map(type, row)) == _TYPES
+        for segment in self._open.values():
+            segment.close()
+        self._open.clear()
+        self._cache.clear()

@@ -30,6 +30,7 @@ from router_core.log.memory import MemoryLog
 from router_core.log.port import ConnectionStats, DeadLetter, EventLog, NewBatch, user_hash
 from router_core.pipeline import Pipeline
 from router_core.selection import Selection
+from router_core.suppression import Suppression
 from router_core.telemetry import Telemetry
 from router_core.testing.virtual import VirtualClock
 
@@ -54,6 +55,7 @@ class Bench:
         policy: DeliveryPolicy | None = None,
         hold_limits: HoldLimits | None = None,
         account: Account | None = None,
+        suppression: Suppression | None = None,
     ) -> None:
         self.clock = VirtualClock()
         self.telemetry = Telemetry()
@@ -78,6 +80,7 @@ class Bench:
                 channel,
                 list((transforms or {}).items()),
                 Selection(kind, connection_settings, platform),
+                suppression=suppression,
             ),
             limits=limits,
             account=account or Account(limits.calls_in_flight),
@@ -100,6 +103,11 @@ class Bench:
         for partitions in partition_ranges(self.connection.limits.calls_in_flight):
             lane = Lane(self.connection, partitions)
             self._tasks.append((lane, asyncio.create_task(self._run(lane))))
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """The lanes that run."""
+        return [lane for lane, _ in self._tasks]
 
     async def _run(self, lane: Lane) -> None:
         try:

@@ -114,6 +114,15 @@ def new_batch(
     return NewBatch(source, user, records, text, b'{"x":"y"}', key)
 
 
+class InterruptedWalk(Exception):
+    """Raised by a test in the middle of an erasure."""
+
+
+def of_user(user: int) -> Callable[[bytes], bool]:
+    """What `EventLog.erase` asks, for a user of `new_batch`."""
+    return lambda body: body.startswith(b'{"user":%d,' % user)
+
+
 def held_record(row: StoredBatch, index: int = 0, *, attempts: int = 1, not_before_ms: int = 0) -> HeldRecord:
     return HeldRecord(
         seq=row.seq, record_id=f"{row.seq}.{index}", user=row.user, not_before_ms=not_before_ms, attempts=attempts,
@@ -689,8 +698,8 @@ class EventLogContract(ABC):
 
     async def test_erasing_empties_what_waits_and_leaves_other_users_alone(self, bench: LogBench) -> None:
         await bench.accept(1, 2, 1)
-        assert await bench.log.erase(1) == 2
-        assert await bench.log.erase(1) == 0
+        assert await bench.log.erase(of_user(1)) == 2
+        assert await bench.log.erase(of_user(1)) == 0
         rows = await bench.waiting()
         assert [(row.user, bool(row.body), bool(row.headers)) for row in rows] == [
             (1, False, False), (2, True, True), (1, False, False),
@@ -703,16 +712,48 @@ class EventLogContract(ABC):
         await bench.accept(1, 2)
         lease = bench.lease()
         await lease.settle(Settlement(held=[held_record(row) for row in await read_all(lease)]))
-        await bench.log.erase(1)
+        await bench.log.erase(of_user(1))
         assert [letter.user for _, letter in await bench.log.letters()] == [2]
         assert [record.user for record in await bench.lease().held()] == [2]
         await bench.reopen()
         assert [letter.user for _, letter in await bench.log.letters()] == [2]
         assert [record.user for record in await bench.lease().held()] == [2]
 
+    async def test_erasing_looks_at_bodies_and_not_at_user_hashes(self, bench: LogBench) -> None:
+        stamped, known = new_batch(1, body=b'{"device":"d"}'), new_batch(1, body=b'{"device":"d","name":"ann"}')
+        await bench.log.append([stamped, known, new_batch(2, body=b'{"name":"ann"}')])
+        assert await bench.log.erase(lambda body: b"ann" in body) == 2
+        assert bodies(await bench.waiting()) == ['{"device":"d"}', "", ""]
+
+    async def test_a_walk_that_erases_nobody_sees_every_body(self, bench: LogBench) -> None:
+        await bench.park(1)
+        accepted = await bench.accept(2, 3)
+        seen: list[str] = []
+
+        def look(body: bytes) -> bool:
+            seen.append(body.decode())
+            return False
+
+        assert await bench.log.erase(look) == 0
+        assert set(seen) >= set(accepted)
+        assert len(set(seen)) == 3
+        assert len(await bench.waiting()) >= 2
+        assert len(await bench.log.letters()) == 1
+
+    async def test_a_walk_ends_with_what_it_raises(self, bench: LogBench) -> None:
+        await bench.accept(1, 2)
+
+        def stop(body: bytes) -> bool:
+            raise InterruptedWalk
+
+        with pytest.raises(InterruptedWalk):
+            await bench.log.erase(stop)
+        assert all(row.body for row in await bench.waiting())
+        assert await bench.log.erase(of_user(1)) == 1
+
     async def test_an_erased_user_can_send_again(self, bench: LogBench) -> None:
         await bench.accept(1)
-        await bench.log.erase(1)
+        await bench.log.erase(of_user(1))
         accepted = await bench.accept(1)
         assert bodies(await bench.waiting()) == ["", *accepted]
 
@@ -756,7 +797,7 @@ class EventLogContract(ABC):
         for _ in range(8):
             await asyncio.sleep(0)
             await bench.log.seek("shop_to_a", rows[1].seq)
-        await asyncio.gather(settling, bench.log.erase(99))
+        await asyncio.gather(settling, bench.log.erase(of_user(99)))
         await bench.reopen()
         assert ids(await bench.lease("shop_to_b").held()) == [f"{row.seq}.0" for row in rows]
         assert await bench.waiting("shop_to_b") == []

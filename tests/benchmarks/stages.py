@@ -35,7 +35,7 @@ from router_core.filters import Filtering, Filters
 from router_core.http import Request
 from router_core.intake import CoreIntake, envelope_of, request_key
 from router_core.log.embedded import EmbeddedLog
-from router_core.log.port import PARTITIONS, EventLog, NewBatch, Settlement, StoredBatch
+from router_core.log.port import PARTITIONS, EventLog, Lease, NewBatch, Settlement, StoredBatch
 from router_core.logs import logger
 from router_core.names import AttributeChoice, Choice
 from router_core.pipeline import Pipeline
@@ -208,13 +208,18 @@ def _request(wires: Sequence[bytes], intake: CoreIntake, source: SourceInput) ->
 # --- deliver ----------------------------------------------------------------------------------------------------------
 
 
-def _reading(wires: Sequence[bytes], log: EventLog) -> list[Stage]:
+def _reading(wires: Sequence[bytes], log: EmbeddedLog) -> list[Stage]:
     every = range(PARTITIONS)
 
-    async def read() -> None:
-        lease, found = log.lease("reading", every), 0
-        while found < len(wires):
-            found += len(await lease.read(_UPLOAD, 1.0))
+    reading = [log.lease("reading", every), log.lease("settling", every)]
+
+    def read(lease: Lease) -> Callable[[], Awaitable[None]]:
+        async def run() -> None:  # what `append` has just added
+            found = 0
+            while found < len(wires):
+                found += len(await lease.read(_UPLOAD, 1.0))
+
+        return run
 
     leases = {"settling": log.lease("settling", every)}
 
@@ -223,7 +228,8 @@ def _reading(wires: Sequence[bytes], log: EventLog) -> list[Stage]:
 
     uploads = max(_UPLOAD // 4, 1)  # batches whose records fill one upload, about
     return [
-        Stage(f"deliver: log read, {_UPLOAD} records at once", len(wires), read),
+        Stage("deliver: log read, first lease", len(wires), read(reading[0])),
+        Stage("deliver: log read, each other lease", len(wires), read(reading[1])),
         Stage("deliver: settle, once for each upload", uploads, settle),
     ]
 

@@ -153,11 +153,11 @@ def test_the_figures_are_readable_and_errors_harmless() -> None:
     cells = status._cells(
         {
             "name": "c", "state": "waiting", "depth": 12345, "age_seconds": 3725, "records_per_second": 1234.5,
-            "held": 0, "dead_letters": 3, "last_error": "no\x1b[2J", "last_error_at": time.time() - 61,
+            "skipped": 7, "held": 0, "dead_letters": 3, "last_error": "no\x1b[2J", "last_error_at": time.time() - 61,
         }
     )  # fmt: skip
-    assert cells[:7] == ["c", "waiting", "12,345", "1 h 2 m", "1,234.5/s", "0", "3"]
-    assert cells[7].startswith("no\x1b[2J (1 m 1 s ago")
+    assert cells[:8] == ["c", "waiting", "12,345", "1 h 2 m", "1,234.5/s", "7", "0", "3"]
+    assert cells[8].startswith("no\x1b[2J (1 m 1 s ago")
 
 
 def test_the_headline_names_what_is_wrong() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from router_core.errors import LogError, LogFull
-from router_core.log.commit import GroupCommit
+from router_core.log.commit import GroupCommit, in_transaction
 from router_core.log.files import open_database
 from router_core.log.seen import Seen
 from router_core.testing.log_contract import Clock
@@ -44,7 +44,7 @@ def table(tmp_path: Path) -> Iterator[Table]:
 
 
 async def test_what_arrives_during_a_commit_is_committed_together(table: Table) -> None:
-    commits: GroupCommit[int, int] = GroupCommit(lambda: table.connection, table.insert)
+    commits: GroupCommit[int, int] = GroupCommit(in_transaction(table.connection, table.insert))
     results = await asyncio.gather(*(commits.submit(number) for number in range(300)))
     await commits.close()
     assert results == [number * 10 for number in range(300)]
@@ -54,7 +54,7 @@ async def test_what_arrives_during_a_commit_is_committed_together(table: Table) 
 
 async def test_a_group_that_fails_is_rolled_back_and_the_next_goes_on(table: Table) -> None:
     failed: list[Exception] = []
-    commits: GroupCommit[int, int] = GroupCommit(lambda: table.connection, table.insert, failed=failed.append)
+    commits: GroupCommit[int, int] = GroupCommit(in_transaction(table.connection, table.insert), failed=failed.append)
     await commits.submit(1)
     with pytest.raises(sqlite3.IntegrityError):
         await commits.submit(1)
@@ -65,10 +65,10 @@ async def test_a_group_that_fails_is_rolled_back_and_the_next_goes_on(table: Tab
 
 
 async def test_a_refusal_reaches_all_of_the_group_and_opens_no_transaction(table: Table) -> None:
-    def refuse() -> sqlite3.Connection:
+    def refuse() -> None:
         raise LogFull("no room")
 
-    commits: GroupCommit[int, int] = GroupCommit(refuse, table.insert)
+    commits: GroupCommit[int, int] = GroupCommit(in_transaction(table.connection, table.insert), ready=refuse)
     results = await asyncio.gather(*(commits.submit(number) for number in range(5)), return_exceptions=True)
     await commits.close()
     assert [type(result) for result in results] == [LogFull] * 5
@@ -77,7 +77,7 @@ async def test_a_refusal_reaches_all_of_the_group_and_opens_no_transaction(table
 
 async def test_a_file_locked_by_others_is_no_room_for_now(table: Table, tmp_path: Path) -> None:
     table.connection.execute("PRAGMA busy_timeout = 0")
-    commits: GroupCommit[int, int] = GroupCommit(lambda: table.connection, table.insert)
+    commits: GroupCommit[int, int] = GroupCommit(in_transaction(table.connection, table.insert))
     with closing(sqlite3.connect(tmp_path / "numbers.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LogFull, match="locked"):
@@ -88,7 +88,7 @@ async def test_a_file_locked_by_others_is_no_room_for_now(table: Table, tmp_path
 
 
 async def test_a_waiter_who_gives_up_takes_nobody_along(table: Table) -> None:
-    commits: GroupCommit[int, int] = GroupCommit(lambda: table.connection, table.insert, max_items=3)
+    commits: GroupCommit[int, int] = GroupCommit(in_transaction(table.connection, table.insert), max_items=3)
     tasks = [asyncio.create_task(commits.submit(number)) for number in range(10)]
     await asyncio.sleep(0)
     for task in tasks[::2]:
@@ -106,7 +106,9 @@ async def test_a_fault_after_a_commit_leaves_nobody_waiting(table: Table) -> Non
     def fault() -> None:
         raise OSError("no new file")
 
-    commits: GroupCommit[int, int] = GroupCommit(lambda: table.connection, table.insert, committed=fault, max_items=2)
+    commits: GroupCommit[int, int] = GroupCommit(
+        in_transaction(table.connection, table.insert), committed=fault, max_items=2
+    )
     results = await asyncio.gather(*(commits.submit(number) for number in range(6)))
     await commits.close()
     assert results == [0, 10, 20, 30, 40, 50]
@@ -114,7 +116,7 @@ async def test_a_fault_after_a_commit_leaves_nobody_waiting(table: Table) -> Non
 
 
 async def test_closing_waits_for_what_was_submitted_and_then_refuses(table: Table) -> None:
-    commits: GroupCommit[int, int] = GroupCommit(lambda: table.connection, table.insert)
+    commits: GroupCommit[int, int] = GroupCommit(in_transaction(table.connection, table.insert))
     waiting = asyncio.create_task(commits.submit(1))
     await asyncio.sleep(0)
     await commits.close()

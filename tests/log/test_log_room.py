@@ -90,7 +90,7 @@ async def test_a_disk_that_is_really_full_loses_nothing_acknowledged(tiny_disk: 
 async def test_a_log_that_filled_its_disk_frees_itself_when_deliveries_are_settled(
     tiny_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("router_core.log.embedded._UPKEEP_EVERY", 0.02)
+    monkeypatch.setattr("router_core.log.appender._UPKEEP_EVERY", 0.02)
     async with opened(tiny_disk / "data", reserve_bytes=256 * 1024) as log:
         total = 0
         for _ in range(3):
@@ -104,7 +104,7 @@ async def test_a_log_that_filled_its_disk_frees_itself_when_deliveries_are_settl
 
 
 async def test_deliveries_go_on_when_others_fill_the_disk(tiny_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router_core.log.embedded._UPKEEP_EVERY", 0.02)
+    monkeypatch.setattr("router_core.log.appender._UPKEEP_EVERY", 0.02)
     folder = tiny_disk / "data"
     ballast = tiny_disk / "ballast"
     async with opened(folder, reserve_bytes=400 * 1024) as log:
@@ -133,7 +133,7 @@ async def test_a_log_opens_on_a_full_disk(tiny_disk: Path) -> None:
     folder = tiny_disk / "data"
     async with opened(folder, reserve_bytes=400 * 1024) as log:
         accepted = await accept(log, 20)
-        log._room.keep_reserve(0)
+        log._room.keep_reserve()
     _fill(tiny_disk / "ballast")
     async with opened(folder, reserve_bytes=400 * 1024) as log:
         lease = log.lease("shop_to_a", ALL)

@@ -21,6 +21,9 @@ from typing import Any, TypeVar
 import httpx
 import orjson
 
+from router_core.log.port import StoredBatch, partition_of
+from router_core.log.segments import Segments
+
 T = TypeVar("T")
 ROUTER = Path(sys.executable).parent / "router"
 BASIC = b"Basic " + b64encode(b"key:secret")
@@ -254,8 +257,8 @@ class Daemon:
     def waiting(self, name: str = "main") -> int:
         """Partitions in which something is not settled, plus held records; as it stands on file."""
         head: dict[int, int] = {}
-        for file in sorted((self.data / "log").glob("*.db")):
-            head |= dict(rows(file, "SELECT partition, max(seq) FROM batches GROUP BY partition"))
+        for batch in self._batches():
+            head[partition_of(batch.user)] = batch.seq
         cursors = dict(rows(self.data / "cursors.db", "SELECT partition, seq FROM cursors WHERE connection = ?", name))
         behind = sum(1 for partition, seq in head.items() if cursors.get(partition, 0) < seq)
         return behind + self.held(name)
@@ -280,13 +283,19 @@ class Daemon:
 
     def stored(self) -> list[bytes]:
         """The bodies in the event log, in order."""
-        files = sorted((self.data / "log").glob("*.db"))
-        return [row[0] for file in files for row in rows(file, "SELECT body FROM batches ORDER BY seq")]
+        return [batch.body for batch in self._batches()]
 
     def kept(self) -> int:
         """The number of batches in the event log."""
-        files = sorted((self.data / "log").glob("*.db"))
-        return sum(int(rows(file, "SELECT count(*) FROM batches")[0][0]) for file in files)
+        return len(self._batches())
+
+    def _batches(self) -> list[StoredBatch]:
+        segments = Segments(self.data / "log", self.data / "quarantine")
+        segments.refresh()
+        try:
+            return [batch for some in segments.after(0) for batch in some if batch.input]
+        finally:
+            segments.close()
 
     def letters(self) -> list[tuple[str, str, str]]:
         """The dead letters on file that were not passed over: type of event, code, message."""

@@ -117,6 +117,8 @@ def _difference(recorded: dict[str, Any], replay: Replay) -> dict[str, Any]:
     found["arrived"] = (arrived, wanted)
     people = {e["record"]["identity"] for e in records if e["kind"] == "profile"}
     found["profiles"] = (people, {one["user_identities"]["customerid"] for one in profiles})
+    found["refused by CleverTap"] = (replay.sandbox.refusals(), [])
+    found["damaged in silence"] = (replay.sandbox.damage(), [])
     return {name: pair for name, pair in found.items() if pair[0] != pair[1]}
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 import orjson
 
+from router_clevertap.choices import OptOutChoice
 from router_clevertap.client import PASSCODE_HEADER, answered_body, merge, outcomes_from_answer, request_for
-from router_clevertap.identity import MODULE
+from router_clevertap.device import MODULE
+from router_clevertap.erasure import delete_profiles
 from router_clevertap.mapping import RecordMapper
+from router_clevertap.marks import Marks
 from router_clevertap.plan import Call, Plan, plan_of
 from router_clevertap.regions import host_of, is_known
 from router_clevertap.settings import ClevertapConfiguration, ClevertapConnection, mobile_kit_settings, web_kit_settings
@@ -22,6 +25,7 @@ from router_core.components import (
     DestinationType,
     Kit,
     Limits,
+    Subject,
 )
 from router_core.errors import CallRefused, DeliveryError, Throttled, Unavailable
 from router_core.events import DeviceIdentity, EventType, Platform, UserIdentity
@@ -40,7 +44,14 @@ class ClevertapDestination(Destination):
     def __init__(self, context: DestinationContext) -> None:
         self._context = context
         self._settings: ClevertapConfiguration = context.settings
-        self._mapper = RecordMapper(context.connection_settings)
+        self._linked = Marks("linked", context.store)
+        self._suppressed = Marks("suppressed", context.store)
+        self._mapper = RecordMapper(
+            context.connection_settings,
+            self._settings.max_event_properties,
+            linked=self._linked,
+            suppressed=self._suppressed,
+        )
 
     async def open(self) -> None:
         """Warns of a region that this version does not know; CleverTap adds some now and then."""
@@ -55,8 +66,10 @@ class ClevertapDestination(Destination):
         earlier ones settled is reported and the rest is left to be retried.
         """
         last_start = self._context.clock.monotonic() + _DELIVER_SECONDS - _UPLOAD_SECONDS
+        await self._recall(records)
         plan = plan_of(records, self._mapper, self._settings.records_per_call)
         self._count(plan)
+        await self._keep_opt_outs()
         sent: dict[str, Outcome] = {}
         for number, call in enumerate(plan.calls):
             if number > 0 and self._context.clock.monotonic() > last_start:  # cut off, the outcomes would be lost
@@ -69,7 +82,41 @@ class ClevertapDestination(Destination):
                     raise
                 plan.drop_unfinished(number, sent)
                 break
+        await self._keep_links(plan.linked(list(sent.values())))
         return plan.with_followers([*plan.settled, *sent.values()])
+
+    async def _recall(self, records: Sequence[Record]) -> None:
+        """Bring into memory what mapping asks of the users of these records."""
+        connection: ClevertapConnection = self._context.connection_settings
+        suppresses = connection.opt_out is OptOutChoice.SUPPRESS
+        batch = None
+        for record in records:
+            if record.batch is batch:
+                continue
+            batch = record.batch
+            if batch.integration_attributes is None and not connection.link_derived_ids and not suppresses:
+                continue  # nearly all batches: there is nothing to ask
+            found = self._mapper.found(batch)
+            if found.device:
+                await self._linked.recall([found.device])
+            if suppresses and found.root is not None:
+                await self._suppressed.recall([found.root.value])
+
+    async def _keep_opt_outs(self) -> None:
+        """Write down opt-outs before anything is sent. Raises `Unavailable` if that is not possible."""
+        try:
+            await self._suppressed.flush()
+        except Exception as error:
+            raise Unavailable(f"Opt-outs could not be written down: {type(error).__name__}.") from error
+
+    async def _keep_links(self, devices: Sequence[str]) -> None:
+        """Write down what is linked. An error costs no more than a link that is sent again."""
+        for device in devices:
+            self._linked.mark(device)
+        try:
+            await self._linked.flush()
+        except Exception as error:  # whatever it is: what CleverTap has taken must be reported
+            self._context.log.warning("clevertap_links_not_kept", error=type(error).__name__)
 
     async def _upload(self, call: Call) -> list[Outcome]:
         request = request_for(self._settings, call.items)
@@ -77,6 +124,11 @@ class ClevertapDestination(Destination):
             request.method, request.url, headers=request.headers, content=request.content, timeout=_UPLOAD_SECONDS
         )
         return outcomes_from_answer(answer, call.record_ids, call.items, self._context.clock.now())
+
+    async def erase(self, subject: Subject) -> bool:
+        """Delete the person's profiles; see `erasure`."""
+        context = self._context
+        return await delete_profiles(subject, self._settings, context.connection_settings, context.http, context.clock)
 
     def _count(self, plan: Plan) -> None:
         for code, count in Counter(note.code for _, note in plan.notes).items():
@@ -86,8 +138,12 @@ class ClevertapDestination(Destination):
         """The uploads, with the notes on what was changed; then one entry for what is not sent, if there is any."""
         plan = plan_of(records, self._mapper, self._settings.records_per_call)
         previews = [self._preview(plan, call) for call in plan.calls]
-        unsent = [_plain(outcome) for outcome in plan.settled]
-        unsent += [{"record": one, "code": "same_profile", "follows": led} for one, led in plan.followers.items()]
+        unsent = [_plain(outcome) | _notes(plan, {outcome.record_id}) for outcome in plan.settled]
+        unsent += [
+            {"record": one, "code": "same_profile", "follows": list(led.leaders)} | _notes(plan, {one})
+            for one, led in plan.followers.items()
+            if not led.has_own
+        ]
         return [*previews, {"not_sent": unsent}] if unsent else previews
 
     def _preview(self, plan: Plan, call: Call) -> Mapping[str, Any]:
@@ -99,7 +155,7 @@ class ClevertapDestination(Destination):
             "headers": {**request.headers, PASSCODE_HEADER: "***"},
             "body": orjson.loads(request.content),
             "records": call.record_ids,
-            "notes": [{"record": one, "code": n.code, "key": n.key} for one, n in plan.notes if one in sent],
+            **_notes(plan, sent),
         }
 
     async def check(self) -> None:
@@ -114,6 +170,12 @@ class ClevertapDestination(Destination):
             raise Unavailable(f"{problem} The settings could not be proved.") from problem
 
 
+def _notes(plan: Plan, records: Collection[str]) -> dict[str, Any]:
+    return {
+        "notes": [{"record": one, "code": note.code, "key": note.key} for one, note in plan.notes if one in records]
+    }
+
+
 def _plain(outcome: Outcome) -> dict[str, Any]:
     return {
         "record": outcome.record_id,
@@ -121,6 +183,16 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
         "code": outcome.code,
         "message": outcome.message,
     }
+
+
+def kit_types_from_here(settings: ClevertapConnection) -> Collection[EventType]:
+    """The kit's event types that a connection sends from here all the same."""
+    types = set()
+    if settings.forward_push_registrations:
+        types.add(EventType.PUSH_REGISTRATION)
+    if settings.opt_out is not OptOutChoice.KIT_ONLY:
+        types.add(EventType.OPT_OUT)
+    return types
 
 
 def _limits(settings: ClevertapConfiguration) -> Limits:
@@ -171,6 +243,7 @@ CLEVERTAP: Final = DestinationType(
         device_identities=frozenset(DeviceIdentity),
     ),
     limits_for=_limits,
+    erases=True,
     kit=Kit(
         module_id=MODULE,
         name="CleverTap",
@@ -182,6 +255,7 @@ CLEVERTAP: Final = DestinationType(
                 EventType.PUSH_REGISTRATION,
             }
         ),
+        also_from_here=kit_types_from_here,
         web_settings=web_kit_settings,
         mobile_settings=mobile_kit_settings,
     ),

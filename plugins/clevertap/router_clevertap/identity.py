@@ -1,50 +1,128 @@
-"""Who a record is about: exactly one id at the root of each record.
+"""Who a record is about: exactly one id at the root of each record, by an order that the connection's settings make.
 
-Order: the identity that the setting `user_id` names, then the CleverTap ID that mParticle's kit left in the batch.
-A wrong `objectId` makes a ghost profile and never an error (official documentation), so only a well-formed one counts.
+1. The identity that `user_id` names.
+2. The CleverTap ID that mParticle's kit left in the batch (`use_clevertap_id`).
+3. A CleverTap ID derived from the device's ids (`derive_clevertap_id`).
+4. Email, phone, Facebook ID, Google ID, in this order (`fall_back_to_other_identities`).
+5. mParticle's own id (`fall_back_to_mpid`).
 """
 
 from __future__ import annotations
 
-import re
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
+from router_clevertap.choices import UserId
+from router_clevertap.device import CLEVERTAP_ID, MODULE, derived_clevertap_id, given_clevertap_id
+from router_clevertap.fields import email, id_text, is_usable_id
 from router_clevertap.notes import NONE, Note, Notes
-from router_clevertap.settings import UserId
+from router_clevertap.phones import phone_check
+from router_clevertap.settings import ClevertapConnection
 from router_core.events import EventBatch, UserIdentity
 from router_core.outcomes import Outcome
 
-MODULE: Final = 135
-"""mParticle's number for CleverTap (mParticle Apple kit source)."""
-CLEVERTAP_ID: Final = "clevertap_id_integration_setting"
-_OBJECT_ID: Final = re.compile(r"[=|<>;+.A-Za-z0-9()!:$@_-]{1,120}")  # Android and Apple SDK source: custom ids
-_USUAL_SPELLING: Final = {UserId.CUSTOMER_ID: "customerid"}  # mParticle's Python and Node clients
+_USUAL_SPELLINGS: Final = {UserId.CUSTOMER_ID: ("customer_id", "customerid")}  # mParticle's Python and Node clients
 
 
 class Root(NamedTuple):
-    """The id at the root of a record: `identity` or `objectId`, and its value."""
+    """The id at the root of a record: `identity`, `objectId`, `FBID` or `GPID`, and its value."""
 
     key: str
     value: str
 
 
-def root_of(batch: EventBatch, user_id: UserId) -> tuple[Root | None, Notes]:
-    """The root id of all records of the batch, or None if it has none."""
-    person = person_of(batch, user_id)
-    if person:
-        return Root("identity", person), NONE
-    device, notes = _clevertap_id(batch)
-    return (Root("objectId", device) if device else None), notes
+class Found(NamedTuple):
+    """What a batch says of who its records are about."""
+
+    root: Root | None
+    device: str = ""
+    """A CleverTap ID of the user's device that may be linked to a person; empty if there is none."""
+    notes: Notes = NONE
 
 
-def person_of(batch: EventBatch, user_id: UserId) -> str:
-    """The value of the identity that names the user, as text; empty if the batch has none."""
+class RootFinder:
+    """Finds the root id of batches by the settings of one connection."""
+
+    def __init__(self, settings: ClevertapConnection) -> None:
+        self._settings = settings
+        self._person = person_finder(settings.user_id)
+        self._fallbacks = tuple(_fallbacks(settings))
+
+    def find(self, batch: EventBatch) -> Found:
+        """The root id of all records of the batch."""
+        person = self._person(batch)
+        notes: Notes = NONE
+        if person and not is_usable_id(person):
+            person, notes = "", (Note("bad_identity", self._settings.user_id.value),)
+        if person and batch.integration_attributes is None and not self._settings.link_derived_ids:
+            return Found(Root("identity", person))
+        device = ""
+        if self._settings.use_clevertap_id:
+            device, more = given_clevertap_id(batch)
+            notes += more
+        if person:
+            return Found(Root("identity", person), self._linkable(batch, device), notes)
+        if device:
+            return Found(Root("objectId", device), device if self._settings.link_anonymous else "", notes)
+        for fallback in self._fallbacks:
+            root = fallback(batch)
+            if root is not None:
+                return Found(root, "", notes)
+        return Found(None, "", notes)
+
+    def _linkable(self, batch: EventBatch, device: str) -> str:
+        if not device and self._settings.link_derived_ids:
+            device = derived_clevertap_id(batch)
+        return device if self._settings.link_anonymous else ""
+
+
+Fallback = Callable[[EventBatch], Root | None]
+
+
+def _fallbacks(settings: ClevertapConnection) -> list[Fallback]:
+    """Steps 3 to 5 of the order, as far as they are switched on."""
+    steps: list[Fallback] = []
+    if settings.derive_clevertap_id:
+        steps.append(lambda batch: _root("objectId", derived_clevertap_id(batch)))
+    if settings.fall_back_to_other_identities:
+        phone = phone_check(settings.phone_region)
+        steps += [
+            _identity_step("identity", UserIdentity.EMAIL, email),
+            _identity_step("identity", UserIdentity.MOBILE_NUMBER, phone),
+            _identity_step("FBID", UserIdentity.FACEBOOK, id_text),
+            _identity_step("GPID", UserIdentity.GOOGLE, id_text),
+        ]
+    if settings.fall_back_to_mpid:
+        steps.append(lambda batch: _root("identity", _mpid(batch)))
+    return steps
+
+
+def _identity_step(key: str, identity: UserIdentity, check: Callable[[Any], str | None]) -> Fallback:
+    return lambda batch: _root(key, check(batch.identities.get(identity)) or "")
+
+
+def _root(key: str, value: str) -> Root | None:
+    return Root(key, value) if value and (key == "objectId" or is_usable_id(value)) else None
+
+
+def person_finder(user_id: UserId) -> Callable[[EventBatch], str]:
+    """Finds the value of the identity that names the user, as text; empty if the batch has none."""
     if user_id is UserId.MPID:
-        return _mpid(batch)
-    value = (batch.user_identities or {}).get(_USUAL_SPELLING.get(user_id, user_id.value))
-    if type(value) is not str or not value:  # another spelling, a number, or not there
-        value = batch.identities.get(UserIdentity(user_id.value), "")
-    return value if not value.isspace() else ""
+        return _mpid
+    identity = UserIdentity(user_id.value)
+    spellings = _USUAL_SPELLINGS.get(user_id, (user_id.value,))
+
+    def person(batch: EventBatch) -> str:
+        given = batch.user_identities or {}
+        for spelling in spellings:
+            value = given.get(spelling)
+            if type(value) is str and value:
+                break
+        else:  # another spelling, a number, or not there
+            value = batch.identities.get(identity, "")
+        return value if not value.isspace() else ""
+
+    return person
 
 
 def _mpid(batch: EventBatch) -> str:
@@ -54,20 +132,11 @@ def _mpid(batch: EventBatch) -> str:
     return "" if str(mpid).strip() in ("", "0") else str(mpid)
 
 
-def _clevertap_id(batch: EventBatch) -> tuple[str, Notes]:
-    value = ((batch.integration_attributes or {}).get(str(MODULE)) or {}).get(CLEVERTAP_ID)
-    if value is None or value == "":
-        return "", NONE
-    if isinstance(value, str) and _OBJECT_ID.fullmatch(value):
-        return value, NONE
-    return "", (Note("bad_clevertap_id", CLEVERTAP_ID),)
-
-
 def no_identity(record_id: str, batch: EventBatch, user_id: UserId) -> Outcome:
     """The rejection of a record without any id; CleverTap would answer 523. Names identity types, never values."""
     had = ", ".join(identity.value for identity in batch.identities) or "none"
     text = (
-        f"The batch has no {user_id.value}, which the setting user_id names, and no usable CleverTap ID in "
+        f"The batch has no usable {user_id.value}, which the setting user_id names, and no usable CleverTap ID in "
         f"integration_attributes.{MODULE}.{CLEVERTAP_ID}. Its user identities: {had}."
     )
     return Outcome.rejected(record_id, "no_identity", text)

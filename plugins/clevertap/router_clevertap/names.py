@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 MAX_EVENT_NAME_CHARS: Final = 512  # CleverTap Android SDK source; the Apple SDK allows 1024
 MAX_KEY_BYTES: Final = 120  # official documentation, "Platform considerations"
 RESTRICTED_PREFIX: Final = "mP "
-OWN_PREFIXES: Final = ("wzrk_", "CT ")  # CleverTap's own fields in SDK traffic and exports
+OWN_PREFIXES: Final = ("wzrk_", "ct ")  # CleverTap's own fields in SDK traffic and exports, in lower case
+CHARGED: Final = "Charged"
 _FORBIDDEN: Final = "%><!|&.:;$'\"\\"  # official documentation; what the API does with them is not written
 _IN_NAMES: Final = str.maketrans("", "", _FORBIDDEN)
 _IN_PROFILE_KEYS: Final = str.maketrans("", "", _FORBIDDEN + "#")
@@ -47,13 +48,16 @@ def compared(name: str) -> str:
     return "".join(name.split()).lower()
 
 
+_CHARGED: Final = compared(CHARGED)
 _RESTRICTED: Final = frozenset(compared(name) for name in RESTRICTED_EVENT_NAMES)
 
 
 def clean_event_name(raw: str) -> CleanName:
     """An event name of at most 512 characters that CleverTap does not keep for itself."""
     text = _without(raw, _IN_NAMES)
-    if compared(text) in _RESTRICTED or text.startswith(OWN_PREFIXES):
+    if compared(text) == _CHARGED:  # another spelling would be an event beside it, without revenue
+        return CleanName(CHARGED, _CHARGED, "name_changed" if raw != CHARGED else "")
+    if compared(text) in _RESTRICTED or text.lower().startswith(OWN_PREFIXES):
         renamed = (RESTRICTED_PREFIX + text)[:MAX_EVENT_NAME_CHARS].rstrip()
         return CleanName(renamed, compared(renamed), "restricted_name")
     text = text[:MAX_EVENT_NAME_CHARS].rstrip()
@@ -72,7 +76,7 @@ def clean_profile_key(raw: str) -> CleanName:
 
 def _clean_key(raw: str, text: str) -> CleanName:
     text = cut(text, MAX_KEY_BYTES).rstrip()
-    if text.startswith(OWN_PREFIXES) or not text:
+    if text.lower().startswith(OWN_PREFIXES) or not text:
         return CleanName("", "", "reserved_key" if text else "bad_key")
     return CleanName(text, compared(text), "key_changed" if text != raw else "")
 

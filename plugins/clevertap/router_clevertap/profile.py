@@ -3,61 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from router_clevertap.fields import CHECKS, phone, text
+from router_clevertap.draft import MAX_FIELDS, Draft
+from router_clevertap.fields import Checks, checks, id_text, text
 from router_clevertap.identity import Root
-from router_clevertap.names import CleanName, Remembered, clean_profile_key, compared, cut
-from router_clevertap.notes import Note, Notes
-from router_clevertap.properties import MAX_VALUE_BYTES, json_text, number_value
+from router_clevertap.names import CleanName, Remembered
+from router_clevertap.notes import Notes
+from router_clevertap.profile_keys import NAME_PARTS, NO_LISTS, own_key, profile_key
+from router_clevertap.values import flattened, is_surely_plain, list_value, plain_value
 from router_core.events import UserIdentity
 
-MAX_FIELDS: Final = 256  # official documentation: custom profile keys
-MAX_ID_CHARS: Final = 120  # recorded answer of 2017, code 523
-MAX_LIST_ITEMS: Final = 100  # official documentation: multi-value properties; the oldest items fall out
-_MOST_PHONES: Final = 4096
-_MPARTICLE_NAMES: Final = {
-    # mParticle's reserved attributes; clients differ in case, and mParticle's kits agree on the targets.
-    **{"$firstname": "FirstName", "$lastname": "LastName", "$gender": "Gender", "$age": "Age"},
-    **{"$mobile": "Phone", "$mpusermobile": "Phone", "$address": "Address", "$city": "City"},
-    **{"$state": "State", "$zip": "Zip", "$country": "Country"},
-}
-_PLAIN_NAMES: Final = {"name": "Name", "birthday": "DOB", "phone": "Phone"}
-_IDENTITY_NAMES: Final = frozenset({"identity", "objectid", "fbid", "gpid"})  # an attribute must not name a person
-# Android, Apple and Web SDK source: names on which list operations are refused, in any case.
-_NO_LISTS: Final = frozenset(
-    ["name", "email", "education", "married", "dob", "gender", "phone", "age", "fbid", "gpid", "birthday", "identity"]
-)
+DELETION: Final[Mapping[str, Any]] = {"$delete": True}
+_MOST_SHAPES: Final = 1024
 _IDENTITY_FIELDS: Final = {
     UserIdentity.EMAIL: "Email",
     UserIdentity.MOBILE_NUMBER: "Phone",
     UserIdentity.FACEBOOK: "FBID",
     UserIdentity.GOOGLE: "GPID",
 }
-_NAME_PARTS: Final = frozenset({"FirstName", "LastName", "Name"})
-Checks = Mapping[str, Callable[[Any], Any]]
+Said = tuple[dict[str, Any], Notes]
+"""`profileData`, and what was changed or left out."""
 
 
-def profile_key(raw: str) -> CleanName:
-    """The field or property that a user attribute becomes; without text if it cannot be sent."""
-    plain = raw.removeprefix("$")
-    field = _MPARTICLE_NAMES.get(raw.lower()) or _PLAIN_NAMES.get(plain) or (plain if plain in CHECKS else None)
-    if field is not None:
-        return CleanName(field, compared(field))
-    key = clean_profile_key(plain)
-    if key.compared in _IDENTITY_NAMES:
-        return CleanName("", "", "reserved_key")
-    return key
+class _Own(NamedTuple):
+    """An attribute that becomes a property of the app's own."""
+
+    raw: str
+    key: CleanName
+
+
+class _Shape(NamedTuple):
+    """Where a set of attributes goes."""
+
+    fields: tuple[tuple[str, str, Callable[[Any], Any]], ...]
+    """Attribute, reserved field and its check."""
+    own: tuple[_Own, ...]
+    names: tuple[tuple[str, str], ...]
+    """Attribute and which part of the name it is."""
+    is_clean: bool
+    """Whether all own keys can be sent as they are, as CleverTap can tell them apart and there is room for all."""
 
 
 class ProfileMapper:
-    """Makes `profileData`; remembers the keys it has seen."""
+    """Makes `profileData`; remembers the names it has seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, phone_region: str = "", flatten: bool = False, convert_dates: bool = True) -> None:
+        self._flatten = flatten
+        self._convert_dates = convert_dates
         self._keys = Remembered(profile_key)
-        phones = lru_cache(_MOST_PHONES)(phone)  # reading a number costs as much as the rest of the profile
-        self._checks: Checks = {**CHECKS, "Phone": lambda value: phones(value) if isinstance(value, str) else None}
+        self._shapes: dict[tuple[str, ...], _Shape] = {}
+        self._checks: Checks = {**checks(phone_region), "FBID": id_text, "GPID": id_text}
 
     def from_batch(
         self,
@@ -65,150 +61,152 @@ class ProfileMapper:
         identities: Mapping[UserIdentity, str],
         attributes: Mapping[str, Any],
         deleted: Iterable[str],
-    ) -> tuple[dict[str, Any], Notes]:
+        *,
+        nulls_are_tags: bool = False,
+    ) -> Said:
         """All that a batch says of its user. What is set wins over what is deleted."""
-        draft = _Draft(self._checks)
+        draft = Draft()
         self._put_identities(draft, root, identities)
-        self._put_attributes(draft, attributes)
+        self._put_attributes(draft, attributes, nulls_are_tags)
         self._put_name(draft, attributes)
         for raw in deleted:
             self._delete(draft, raw)
+            if self._is_part_of_name(raw) and "Name" not in draft.data:
+                draft.put("Name", DELETION, raw)  # it was made of what is gone now
         return draft.data, tuple(draft.notes)
 
-    def from_attribute(self, name: str, value: Any, others: Mapping[str, Any]) -> tuple[dict[str, Any], Notes]:
-        """One attribute that was set. `others` are the user's attributes that go into a name made of two."""
-        draft = _Draft(self._checks)
-        self._put_attributes(draft, {name: value})
-        if self._keys[name].text in ("FirstName", "LastName"):
+    def from_attribute(self, name: str, value: Any, others: Mapping[str, Any]) -> Said:
+        """One attribute that was set; None is a tag. `others` are the user's attributes, for a name made of two."""
+        draft = Draft()
+        self._put_attributes(draft, {name: value}, nulls_are_tags=True)
+        if self._is_part_of_name(name):
             self._put_name(draft, {**others, name: value})
         return draft.data, tuple(draft.notes)
 
-    def from_deletion(self, name: str) -> tuple[dict[str, Any], Notes]:
-        """One attribute that was deleted."""
-        draft = _Draft(self._checks)
+    def from_deletion(self, name: str, others: Mapping[str, Any]) -> Said:
+        """One attribute that was deleted; a name made of two is made of what is left, or deleted too."""
+        draft = Draft()
         self._delete(draft, name)
+        if self._is_part_of_name(name):
+            left = {raw: value for raw, value in others.items() if self._keys[raw].text != self._keys[name].text}
+            self._put_name(draft, left)
+            if "Name" not in draft.data and not self._names(left).get("Name"):
+                draft.put("Name", DELETION, name)
         return draft.data, tuple(draft.notes)
 
-    def from_identity(self, root: Root, identity: UserIdentity, value: str | None) -> tuple[dict[str, Any], Notes]:
+    def from_identity(self, root: Root, identity: UserIdentity, value: str | None) -> Said:
         """One identity that was set, or removed (None)."""
-        draft = _Draft(self._checks)
+        draft = Draft()
         if value is not None:
             self._put_identities(draft, root, {identity: value})
         elif identity in _IDENTITY_FIELDS:  # a customer id is an identity of the profile, which cannot be deleted
-            draft.put(_IDENTITY_FIELDS[identity], {"$delete": True}, identity.value)
+            draft.put(_IDENTITY_FIELDS[identity], DELETION, identity.value)
         return draft.data, tuple(draft.notes)
 
-    def _put_identities(self, draft: _Draft, root: Root, identities: Mapping[UserIdentity, str]) -> None:
+    def _put_identities(self, draft: Draft, root: Root, identities: Mapping[UserIdentity, str]) -> None:
         customer = identities.get(UserIdentity.CUSTOMER_ID)
         if customer and root.key == "identity" and root.value != customer:
-            fits = len(customer) <= MAX_ID_CHARS  # an id must never be cut: it would be somebody else's
-            draft.put("identity", customer, "customer_id") if fits else draft.note("invalid_field", "customer_id")
+            good = id_text(customer)
+            draft.put("identity", good, "customer_id") if good else draft.note("bad_identity", "customer_id")
+        if len(identities) == bool(customer):
+            return  # there is no other
         for identity, field in _IDENTITY_FIELDS.items():
             if identity in identities:
-                draft.put_field(field, identities[identity], identity.value)
+                draft.put_field(field, self._checks[field](identities[identity]), identities[identity], identity.value)
 
-    def _put_attributes(self, draft: _Draft, attributes: Mapping[str, Any]) -> None:
-        keys = {raw: self._keys[raw] for raw in attributes}
-        for raw, key in keys.items():  # first, so that a property that looks like a field cannot displace it
-            if key.text in CHECKS:
-                self._put_checked(draft, raw, key.text, attributes[raw])
-        for raw, key in keys.items():
-            if key.text not in CHECKS:
-                _put_own(draft, raw, key, attributes[raw])
+    def _put_attributes(self, draft: Draft, attributes: Mapping[str, Any], nulls_are_tags: bool) -> None:
+        if self._flatten and any(type(value) is dict for value in attributes.values()):
+            attributes = self._flat(draft, attributes)
+        shape = self._shape(attributes)
+        for raw, key, check in shape.fields:
+            self._put_field(draft, raw, key, check, attributes[raw])
+        data = draft.data
+        for target in shape.own:
+            value = attributes[target.raw]
+            if shape.is_clean and is_surely_plain(value):
+                data[target.key.text] = value
+            else:
+                self._put_own(draft, target, value, nulls_are_tags)
 
-    def _put_name(self, draft: _Draft, attributes: Mapping[str, Any]) -> None:
-        """`Name` from first and last name, unless the user has a whole one."""
-        named = {
-            name: text(value) for raw, value in attributes.items() if (name := self._keys[raw].text) in _NAME_PARTS
-        }
-        parts = [part for part in (named.get("FirstName"), named.get("LastName")) if part]
-        if parts and not named.get("Name"):
-            draft.put_field("Name", " ".join(parts), "Name")
-
-    def _put_checked(self, draft: _Draft, raw: str, field: str, value: Any) -> None:
-        if draft.put_field(field, value, raw) or field != "DOB" or raw == field:
+    def _put_own(self, draft: Draft, target: _Own, value: Any, nulls_are_tags: bool) -> None:
+        """A property of the app's own."""
+        raw, key = target
+        if not key.text:
+            draft.note(key.note, raw)
             return
-        _put_own(draft, raw, clean_profile_key(raw), value)  # a birthday in words is worth keeping as a property
+        if type(value) is list and (key.compared not in NO_LISTS or not value):
+            value, changed = list_value(value)
+        elif value is None and nulls_are_tags:
+            value, changed = True, "null_as_tag"
+        else:
+            value, changed = plain_value(value, convert_dates=self._convert_dates)
+        if value is None:
+            draft.note(changed, raw)
+        elif draft.put(key.text, value, raw):
+            for code in (key.note, changed):
+                if code:
+                    draft.note(code, raw)
 
-    def _delete(self, draft: _Draft, raw: str) -> None:
+    def _put_field(self, draft: Draft, raw: str, field: str, check: Callable[[Any], Any], value: Any) -> None:
+        if draft.put_field(field, check(value), value, raw) or field != "DOB" or not isinstance(value, str):
+            return
+        key = own_key(raw)
+        kept, _ = plain_value(value, convert_dates=False)
+        if key.compared != "dob" and kept is not None and draft.put(key.text, kept, raw):
+            draft.note("attribute_kept_as_text", raw)  # a birthday in words is worth keeping as a property
+
+    def _put_name(self, draft: Draft, attributes: Mapping[str, Any]) -> None:
+        """`Name` from first and last name, unless the user has a whole one."""
+        names = self._names(attributes)
+        parts = [part for part in (names.get("FirstName"), names.get("LastName")) if part]
+        if parts and not names.get("Name"):
+            draft.put_field("Name", text(" ".join(parts)), parts, "Name")
+
+    def _names(self, attributes: Mapping[str, Any]) -> dict[str, str | None]:
+        return {key: text(attributes[raw]) for raw, key in self._shape(attributes).names}
+
+    def _is_part_of_name(self, raw: str) -> bool:
+        return self._keys[raw].text in ("FirstName", "LastName")
+
+    def _delete(self, draft: Draft, raw: str) -> None:
         key = self._keys[raw]
         if not key.text:
             draft.note(key.note, raw)
-        elif key.compared not in draft.taken:
-            draft.put(key.text, {"$delete": True}, raw)
+        elif not draft.has(key.text, key.compared):
+            draft.put(key.text, DELETION, raw)
 
+    def _shape(self, attributes: Mapping[str, Any]) -> _Shape:
+        names = tuple(attributes)
+        shape = self._shapes.get(names)
+        if shape is None:
+            shape = self._new_shape(names)
+            if len(names) <= MAX_FIELDS and all(raw in self._keys for raw in names):  # bounds memory
+                if len(self._shapes) >= _MOST_SHAPES:
+                    self._shapes.clear()
+                self._shapes[names] = shape
+        return shape
 
-class _Draft:
-    """`profileData` while it grows."""
+    def _new_shape(self, names: tuple[str, ...]) -> _Shape:
+        keys = [(raw, self._keys[raw]) for raw in names]
+        own = tuple(_Own(raw, key) for raw, key in keys if key.text not in self._checks)
+        differ = len({key.compared for _, key in own}) == len(own)
+        return _Shape(
+            fields=tuple((raw, key.text, self._checks[key.text]) for raw, key in keys if key.text in self._checks),
+            own=own,
+            names=tuple((raw, key.text) for raw, key in keys if key.text in NAME_PARTS),
+            is_clean=differ and len(own) + len(self._checks) < MAX_FIELDS and not any(key.note for _, key in own),
+        )
 
-    def __init__(self, checks: Checks) -> None:
-        self._checks = checks
-        self.data: dict[str, Any] = {}
-        self.notes: list[Note] = []
-        self.taken: set[str] = set()
-
-    def note(self, code: str, raw: str) -> None:
-        """Note what became of `raw`."""
-        self.notes.append(Note(code, raw))
-
-    def put(self, key: str, value: Any, raw: str, seen: str = "") -> bool:
-        """Take a value unless its key is taken or the profile is full; what came first stays.
-
-        `seen` is the key in the form in which CleverTap compares names, if it is known.
-        """
-        seen = seen or compared(key)
-        if seen in self.taken or len(self.data) >= MAX_FIELDS:
-            self.note("key_collision" if seen in self.taken else "too_many_properties", raw)
-            return False
-        self.data[key] = value
-        self.taken.add(seen)
-        return True
-
-    def put_field(self, field: str, value: Any, raw: str) -> bool:
-        """Take the value of a reserved field if it is good, or note that it is not."""
-        check: Callable[[Any], Any] = self._checks.get(field, text)
-        good = check(value)
-        if good is None:
-            self.note("empty_value" if value in (None, "") else "invalid_field", raw)
-            return False
-        return self.put(field, good, raw)
-
-
-def _put_own(draft: _Draft, raw: str, key: CleanName, raw_value: Any) -> None:
-    value, note = None, key.note
-    if key.text:
-        value, note = profile_value(raw_value, is_list_allowed=key.compared not in _NO_LISTS)
-    if value is not None and not draft.put(key.text, value, raw, key.compared):
-        return
-    if note or key.note:
-        draft.note(note or key.note, raw)
-
-
-def profile_value(value: Any, *, is_list_allowed: bool = True) -> tuple[Any, str]:
-    """The value of a profile's own property, and the code of what was changed; None leaves it out."""
-    if isinstance(value, str):
-        short = cut(value, MAX_VALUE_BYTES)
-        return short or None, "empty_value" if not value else "value_cut" if len(short) != len(value) else ""
-    if isinstance(value, (bool, int, float)):
-        return number_value(value)
-    if isinstance(value, list) and (is_list_allowed or not value):
-        return _list_value(value)
-    if value is None:
-        return None, "empty_value"
-    return cut(json_text(value), MAX_VALUE_BYTES), "nested_as_text"
-
-
-def _list_value(items: list[Any]) -> tuple[Any, str]:
-    """A replacement of the whole list: different texts, at most the last 100.
-
-    `$set` is what CleverTap's SDKs send; the API's documentation does not list it. An empty list removes the property,
-    as taking away its last value does (official documentation).
-    """
-    if not items:
-        return {"$delete": True}, ""
-    words = [item if isinstance(item, str) else json_text(item) for item in items if item is not None and item != ""]
-    different = list(dict.fromkeys(cut(word, MAX_VALUE_BYTES) for word in words))
-    if not different:
-        return None, "empty_value"
-    kept = different[-MAX_LIST_ITEMS:]
-    return {"$set": kept}, "list_cut" if len(kept) < len(different) else ""
+    def _flat(self, draft: Draft, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+        flat: dict[str, Any] = {}
+        for raw, value in attributes.items():
+            if type(value) is dict and value and self._keys[raw].text not in self._checks:
+                draft.note("nested_flattened", raw)
+                for key, one in flattened({raw: value}):
+                    if key in flat or key in attributes:
+                        draft.note("key_collision", key)
+                    else:
+                        flat[key] = one
+            else:
+                flat[raw] = value
+        return flat

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
+from router_clevertap import phones
+from router_clevertap.choices import (
+    NestedValues,
+    NullAttributes,
+    OptOutChoice,
+    ScreenViewName,
+    UserId,
+    user_id_from_text,
+)
 from router_clevertap.regions import host_of, region_from_text
 from router_core.components import ConfigurationSettings, ConnectionSettings, setting
-from router_core.events import IDENTITY_ALIASES, Platform
+from router_core.events import Platform
 
 _WHERE = "In CleverTap's dashboard it stands under Settings → Project"
 _ACCOUNT_MEND = f"The Account ID is empty or has characters that an ID cannot have. {_WHERE} (Project ID)."
@@ -80,6 +88,13 @@ class ClevertapConfiguration(ConfigurationSettings):
     records_per_call: int = setting(
         1000, title="Records per call", help="Most records in one upload; CleverTap takes 1000.", ge=1, le=1000
     )
+    max_event_properties: int = setting(
+        100,
+        title="Properties per event",
+        help="CleverTap refuses an event with more. 100 unless CleverTap has raised it for the account.",
+        ge=1,
+        le=1000,
+    )
 
     @property
     def api_url(self) -> str:
@@ -87,50 +102,79 @@ class ClevertapConfiguration(ConfigurationSettings):
         return self.base_url or f"https://{host_of(self.region)}"
 
 
-class UserId(StrEnum):
-    """What can name the user at CleverTap: mParticle's user identities and its own id, by core's names."""
-
-    CUSTOMER_ID = "customer_id"
-    EMAIL = "email"
-    MPID = "mpid"
-    MOBILE_NUMBER = "mobile_number"
-    FACEBOOK = "facebook"
-    GOOGLE = "google"
-    OTHER = "other"
-    OTHER_ID_2 = "other_id_2"
-    OTHER_ID_3 = "other_id_3"
-    OTHER_ID_4 = "other_id_4"
-    OTHER_ID_5 = "other_id_5"
-    OTHER_ID_6 = "other_id_6"
-    OTHER_ID_7 = "other_id_7"
-    OTHER_ID_8 = "other_id_8"
-    OTHER_ID_9 = "other_id_9"
-    OTHER_ID_10 = "other_id_10"
-
-
-_SPELLINGS: Final = {
-    **{spelling: identity.value for spelling, identity in IDENTITY_ALIASES.items()},
-    "phone": "mobile_number",
-    "phone_number": "mobile_number",
-    "mparticle_id": "mpid",
-}
-
-
-def _user_id(value: Any) -> Any:
-    """Fold mParticle's spellings, such as `customerId` and `other2`, into core's names."""
-    if not isinstance(value, str):
-        return value
-    word = value.strip().lower().replace(" ", "_").replace("-", "_")
-    return _SPELLINGS.get(word, word)
-
-
 class ClevertapConnection(ConnectionSettings):
-    """One input's connection to a CleverTap account."""
+    """One input's connection to a CleverTap account. The first seven say who a record is about, in their order."""
 
-    user_id: Annotated[UserId, BeforeValidator(_user_id)] = setting(
+    user_id: Annotated[UserId, BeforeValidator(user_id_from_text)] = setting(
         UserId.CUSTOMER_ID, title="User ID", help="The identity that is sent as CleverTap's `identity`.",
         example="customer_id",
     )  # fmt: skip
+    use_clevertap_id: bool = setting(
+        True,
+        title="Use CleverTap ID",
+        help="Without that identity, take the CleverTap ID that mParticle's CleverTap kit left in the batch.",
+    )
+    derive_clevertap_id: bool = setting(
+        False,
+        title="Derive CleverTap ID",
+        help="Without either, take the CleverTap ID that CleverTap's SDK would make of the device's ids. It is right "
+        "only for the first user of an install, and only for apps that let the SDK use these ids.",
+    )
+    fall_back_to_other_identities: bool = setting(
+        False,
+        title="Fall back to other identities",
+        help="Without any of these, take email or phone as `identity`, then the Facebook or Google ID.",
+    )
+    fall_back_to_mpid: bool = setting(
+        False, title="Fall back to MPID", help="At last, take mParticle's own id of the user as `identity`."
+    )
+    link_anonymous: bool = setting(
+        True,
+        title="Link anonymous profiles",
+        help="Give the profile of a CleverTap ID the identity of the first person who is seen with it.",
+    )
+    link_derived_ids: bool = setting(
+        False, title="Link derived IDs", help="Link derived CleverTap IDs too. On shared devices this merges people."
+    )
+    phone_region: Annotated[str, AfterValidator(phones.region_from_text)] = setting(
+        "", title="Phone region",
+        help="Country of phone numbers that come without a country code, in two letters. Empty: they are left out.",
+        example="IN",
+    )  # fmt: skip
+    screen_view_name: ScreenViewName = setting(
+        ScreenViewName.PREFIXED,
+        title="Screen view name",
+        help="`prefixed`: `Screen Viewed Home`; CleverTap forbids the colon. `bare`: `Home`.",
+    )
+    nested_values: NestedValues = setting(
+        NestedValues.JSON_TEXT,
+        title="Nested values",
+        help="Objects within attributes become `json_text`, or `flatten` gives each of their values a key of its own. "
+        "Lists within events always become JSON text.",
+    )
+    convert_dates: bool = setting(
+        True,
+        title="Convert dates",
+        help="Send ISO dates and times in attributes as CleverTap's dates; otherwise they are plain text there.",
+    )
+    null_attributes: NullAttributes = setting(
+        NullAttributes.BY_SOURCE,
+        title="Attributes without a value",
+        help="User attributes that are null: `tag` sends them as `true`, `leave_out` does not send them, `by_source` "
+        "sends those of SDKs, which write tags so, and leaves out those of servers.",
+    )
+    forward_push_registrations: bool = setting(
+        False,
+        title="Forward push registrations",
+        help="Send push tokens of apps that use CleverTap's SDK; otherwise only the kit does. Needs the CleverTap ID "
+        "in the batch.",
+    )
+    opt_out: OptOutChoice = setting(
+        OptOutChoice.KIT_ONLY,
+        title="Opt-out",
+        help="`kit_only`: only the kit handles it. `unsubscribe`: the profile takes no more messages. `suppress`: "
+        "also, nothing more of this user is sent until an opt-in.",
+    )
     forward_web_requests_server_side: bool = setting(
         True,
         title="Forward Web Requests Server Side",

@@ -1,7 +1,7 @@
 """Builders that all tests of the plugin share."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -58,6 +58,23 @@ class StillClock:
         raise AssertionError("nothing here may wait")
 
 
+class MemoryStore:
+    """A key-value store that keeps nothing beyond its own life."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, bytes] = {}
+
+    async def get(self, key: str) -> bytes | None:
+        return self.items.get(key)
+
+    async def put(self, items: Mapping[str, bytes]) -> None:
+        self.items.update(items)
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self.items.pop(key, None)
+
+
 @asynccontextmanager
 async def _slot() -> Any:
     yield
@@ -73,11 +90,20 @@ def record() -> Callable[..., Record]:
         *,
         id: str = "7.0",
         received_at_ms: int = 1_700_000_100_000,
+        channel: str = "server_to_server",
+        user: int = 0,
         **batch: Any,
     ) -> Record:
         batch.setdefault("user_identities", {"customer_id": "cust-1"})
         decoded = batch_from_json(json.dumps(batch).encode())
-        context = BatchContext(seq=7, input="app", platform=Platform.ANDROID, received_at_ms=received_at_ms)
+        context = BatchContext(
+            seq=7,
+            input="app",
+            platform=Platform.ANDROID,
+            channel=channel,
+            received_at_ms=received_at_ms,
+            user=user,
+        )
         if event_type == PROFILE_UPDATE:
             return Record(id, event_type, None, decoded, context)
         wire = json.dumps({"timestamp_unixtime_ms": 1_700_000_000_123, **(data or {})}).encode()
@@ -124,7 +150,7 @@ def context(configuration: Callable[..., ClevertapConfiguration]) -> Callable[..
             log=structlog.get_logger(),
             meter=NoOpMeter("test"),
             telemetry=Telemetry(),
-            store=None,  # type: ignore[arg-type]  # a CleverTap destination keeps nothing
+            store=MemoryStore(),
             http=http,
             account_slot=_slot,
         )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from router_clevertap.mapping import Mapped, map_record
+from router_clevertap.mapping import Mapped, RecordMapper, map_record
 from router_clevertap.settings import ClevertapConnection
 
 from router_core.records import Record
@@ -51,7 +51,12 @@ def test_a_purchase_is_charged(record: Make) -> None:
             },
         },
     )  # fmt: skip
-    assert result.notes == (("key_collision", "Items"), ("nested_as_text", "nested"))
+    assert result.notes == (
+        ("reserved_key", "Amount"),
+        ("reserved_key", "Items"),
+        ("key_collision", "Name"),
+        ("nested_as_text", "nested"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,10 +80,58 @@ def test_a_purchase_without_products_stays_plain(record: Make) -> None:
     ]
 
 
-def test_items_beyond_fifty_are_cut_and_noted(record: Make) -> None:
-    result = mapped(record("commerce_event", action("purchase", [{"id": str(n)} for n in range(60)], total_amount=1)))
-    assert len(result.items[0]["evtData"]["Items"]) == 50
-    assert ("items_cut", "Items") in result.notes
+def test_items_beyond_fifty_follow_as_events_and_the_amount_counts_once(record: Make) -> None:
+    products = [{"id": str(n), "price": 2} for n in range(53)]
+    result = mapped(record("commerce_event", action("purchase", products, total_amount=106, transaction_id="tx")))
+    charged, *rest = result.items
+    assert (charged["evtName"], charged["evtData"]["Amount"]) == ("Charged", 106)
+    assert [item["Id"] for item in charged["evtData"]["Items"]] == [str(n) for n in range(50)]
+    assert [(item["evtName"], item["evtData"]) for item in rest] == [
+        ("eCommerce - purchase - Item", {"Transaction Id": "tx", "Id": str(n), "Item Price": 2}) for n in (50, 51, 52)
+    ]
+    assert result.notes == (("items_split", "Items"),)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "data", "notes"),
+    [
+        ({"amount": "12.5", "charged id": "tx", "x": 1}, {"Amount": 12.5, "Charged ID": "tx", "x": 1},
+         [("key_changed", "amount"), ("key_changed", "charged id")]),
+        ({"Amount": "a lot", "x": 1}, {"x": 1}, [("invalid_field", "Amount")]),
+        ({"Amount": 1, "AMOUNT": 2}, {"Amount": 1}, [("key_collision", "AMOUNT")]),
+        ({"Items": [{"Name": "Shoe", "tags": ["a"]}]}, {"Items": [{"Name": "Shoe", "tags": '["a"]'}]},
+         [("nested_as_text", "tags")]),
+        ({"Items": "Shoe"}, {}, [("invalid_field", "Items")]),
+        ({"Items": []}, {}, [("empty_value", "Items")]),
+        ({"Items": ["Shoe"]}, {}, [("invalid_field", "Items")]),
+        (None, {}, []),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["Charged", "charged", "CHARGED "])
+def test_a_custom_event_may_be_charged(record: Make, name: str, attributes: Any, data: Any, notes: Any) -> None:
+    result = mapped(record("custom_event", {"event_name": name, "custom_attributes": attributes}))
+    renamed = [("name_changed", name)] if name != "Charged" else []
+    assert [(item["evtName"], item["evtData"]) for item in result.items] == [("Charged", data)]
+    assert list(result.notes) == renamed + notes
+
+
+@pytest.mark.parametrize(
+    ("total", "amount"), [("1e3", 1000.0), ("1_000", None), ("nan", None), ("inf", None), (2**70, float(2**70))]
+)
+def test_an_amount_is_a_number_that_json_can_carry(record: Make, total: Any, amount: Any) -> None:
+    data = mapped(record("commerce_event", action("purchase", [{"name": "Gift"}], total_amount=total))).items[0]
+    assert data["evtData"].get("Amount") == amount
+
+
+def test_own_attributes_displace_nothing_and_say_so(record: Make) -> None:
+    product = {"id": "s", "custom_attributes": {"Id": "mine", "size": 1}}
+    event = record(
+        "commerce_event",
+        {**action("add_to_cart", [product]), "custom_attributes": {"size": 2, "channel": "app"}},
+    )
+    result = mapped(event)
+    assert result.items[0]["evtData"] == {"Id": "s", "size": 1, "channel": "app"}
+    assert result.notes == (("key_collision", "Id"), ("key_collision", "size"))
 
 
 def test_charged_stays_within_a_hundred_properties(record: Make) -> None:
@@ -132,3 +185,27 @@ def test_a_commerce_event_without_commerce_is_skipped(record: Make) -> None:
     outcome = mapped(record("commerce_event", {"screen_name": "Checkout"})).outcome
     assert outcome is not None
     assert (outcome.disposition, outcome.code) == ("skipped", "nothing_to_say")
+
+
+def test_ids_and_names_of_products_are_never_dates(record: Make) -> None:
+    product = {"id": "2024-01-01", "name": "$D_x", "custom_attributes": {"made": "2024-01-01"}}
+    data = mapped(record("commerce_event", action("purchase", [product], total_amount=1, transaction_id="2024-01-01")))
+    sent = data.items[0]["evtData"]
+    assert (sent["Charged ID"], sent["Transaction Id"]) == ("2024-01-01", "2024-01-01")
+    assert sent["Items"] == [{"Id": "2024-01-01", "Name": "$D_x", "made": "$D_1704067200"}]
+
+
+def test_an_action_that_cleverTap_cannot_name_is_cleaned_and_noted(record: Make) -> None:
+    result = mapped(record("commerce_event", action("a:b", [{"id": "s"}])))
+    assert result.items[0]["evtName"] == "eCommerce - ab - Item"
+    assert result.notes == (("name_changed", "eCommerce - a:b - Item"),)
+
+
+def test_charged_keeps_to_the_accounts_own_limit(record: Make) -> None:
+    mapper = RecordMapper(ClevertapConnection(), 3)
+    event = record("custom_event", {"event_name": "Charged", "custom_attributes": {"a": 1, "b": 2, "c": 3, "d": 4}})
+    assert mapper.map(event).items[0]["evtData"] == {"a": 1, "b": 2, "c": 3}
+    purchase = record("commerce_event", action("purchase", [{"id": "s"}], total_amount=1, affiliation="x"))
+    result = mapper.map(purchase)
+    assert result.items[0]["evtData"] == {"Amount": 1, "Affiliation": "x", "Items": [{"Id": "s"}]}
+    assert result.notes == (("too_many_properties", "Total Amount"),)

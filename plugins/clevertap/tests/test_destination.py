@@ -135,15 +135,15 @@ def test_hostile_names_and_values_are_taken(context: Context, record: Make, sand
 
 
 def test_a_partial_answer_settles_each_record_by_itself(context: Context, record: Make, sandbox: SandboxServer) -> None:
-    long_id = {"customer_id": "x" * 121}
+    sandbox.fault(partial={"code": 528, "positions": [2]}, times=1)
     records = [
         record(data={"event_name": "A"}, id="1.0"),
-        record(data={"event_name": "B"}, id="2.0", user_identities=long_id),
+        record(data={"event_name": "B"}, id="2.0"),
         record(data={"event_name": "C"}, id="1.1"),
     ]
     assert deliver(context, sandbox, records) == {
         "1.0": ("delivered", ""),
-        "2.0": ("rejected", "clevertap_523"),
+        "2.0": ("rejected", "clevertap_528"),
         "1.1": ("delivered", ""),
     }
 
@@ -200,12 +200,14 @@ async def test_an_equal_profile_is_sent_once(context: Context, record: Make, scr
     assert sent == [("cust-1", gold), ("other", gold), ("cust-1", silver), ("cust-1", gold)]
 
 
-async def test_an_equal_profile_shares_its_fate(context: Context, record: Make, script: Any, answer: Answer) -> None:
+async def test_what_repeats_a_refused_profile_is_tried_by_itself(
+    context: Context, record: Make, script: Any, answer: Answer
+) -> None:
     refused = {"status": "fail", "code": 515, "error": "Email is not valid.Skipped record number : 1"}
     http = script(answer({"status": "fail", "processed": 0, "unprocessed": [refused]}))
     records = [record("profile_update", id=f"{n}.p", user_attributes={"a": 1}) for n in (1, 2)]
     outcomes = await ClevertapDestination(context(http)).deliver(records)
-    assert ends(outcomes) == {"1.p": ("rejected", "clevertap_515"), "2.p": ("rejected", "clevertap_515")}
+    assert ends(outcomes) == {"1.p": ("rejected", "clevertap_515"), "2.p": ("retry", "same_profile_refused")}
 
 
 async def test_nothing_to_send_makes_no_call(context: Context, record: Make, script: Any) -> None:

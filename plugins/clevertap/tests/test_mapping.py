@@ -11,7 +11,8 @@ from router_core.records import Record
 
 Make = Callable[..., Record]
 SETTINGS = ClevertapConnection()
-DEVICE = {"135": {"clevertap_id_integration_setting": "__g123"}}
+DEVICE_ID = "__0123456789abcdef0123456789abcdef"
+DEVICE = {"135": {"clevertap_id_integration_setting": DEVICE_ID}}
 
 
 def test_a_custom_event_keeps_its_name_time_and_attributes(record: Make) -> None:
@@ -35,6 +36,15 @@ def test_a_screen_view_becomes_an_event_with_its_attributes(record: Make) -> Non
     assert map_record(record("screen_view", {}), SETTINGS).items[0]["evtName"] == "Screen Viewed"
 
 
+@pytest.mark.parametrize(
+    ("screen", "name"),
+    [("Home", "Home"), ("{x}", "{x}"), ("App Launched", "mP App Launched"), (None, "Screen Viewed"), (7, "7")],
+)
+def test_a_screen_view_may_have_its_bare_name(record: Make, screen: Any, name: str) -> None:
+    settings = ClevertapConnection(screen_view_name="bare")  # type: ignore[arg-type]
+    assert map_record(record("screen_view", {"screen_name": screen}), settings).items[0]["evtName"] == name
+
+
 def test_a_restricted_name_is_renamed_and_noted(record: Make) -> None:
     mapped = map_record(record(data={"event_name": "App Launched"}), SETTINGS)
     assert mapped.items[0]["evtName"] == "mP App Launched"
@@ -56,7 +66,11 @@ def test_an_event_without_a_name_is_rejected(record: Make, name: Any) -> None:
         (None, 1_700_000_100, False),
         (1_700_000_000, 1_700_000_100, True),  # seconds in a field of milliseconds
         (1_700_000_000_000_000, 1_700_000_100, True),
-        (-5, 1_700_000_100, False),
+        (-5, 1_700_000_100, True),
+        (0, 1_700_000_100, True),
+        ("noon", 1_700_000_100, True),
+        (True, 1_700_000_100, True),
+        (1_700_000_000_999.5, 1_700_000_000, False),
     ],
 )
 def test_ts_is_in_seconds_and_of_ten_digits(record: Make, time: Any, ts: int, noted: bool) -> None:
@@ -77,19 +91,19 @@ def test_without_any_good_time_cleverTap_takes_that_of_arrival(record: Make) -> 
         ("customer_id", {"user_identities": {"CustomerId": "c"}}, "identity", "c"),
         ("customer_id", {"user_identities": {"customer_id": 42}}, "identity", "42"),
         ("customer_id", {"user_identities": {"customer_id": "c"}, "integration_attributes": DEVICE}, "identity", "c"),
-        ("customer_id", {"user_identities": {}, "integration_attributes": DEVICE}, "objectId", "__g123"),
+        ("customer_id", {"user_identities": {}, "integration_attributes": DEVICE}, "objectId", DEVICE_ID),
         (
             "customer_id",
             {"user_identities": {"customer_id": "  "}, "integration_attributes": DEVICE},
             "objectId",
-            "__g123",
+            DEVICE_ID,
         ),
         ("email", {"user_identities": {"customer_id": "c", "email": "a@b.example"}}, "identity", "a@b.example"),
         ("other2", {"user_identities": {"other2": "o2"}}, "identity", "o2"),
         ("phone", {"user_identities": {"mobile_number": "+1"}}, "identity", "+1"),
         ("mpid", {"user_identities": None, "mpid": 7346244611012968789}, "identity", "7346244611012968789"),
         ("mpid", {"mpid": "123"}, "identity", "123"),
-        ("mpid", {"mpid": 0, "integration_attributes": DEVICE}, "objectId", "__g123"),
+        ("mpid", {"mpid": 0, "integration_attributes": DEVICE}, "objectId", DEVICE_ID),
     ],
 )
 def test_a_record_has_exactly_one_id(record: Make, user_id: str, batch: dict[str, Any], key: str, value: str) -> None:
@@ -126,8 +140,16 @@ def test_the_identity_follows_the_batch(record: Make) -> None:
     assert [items[0]["identity"] if items else None for items in found] == ["a", "b", None, "a"]
 
 
-@pytest.mark.parametrize("event_type", ["opt_out", "session_start", "push_registration", "something_new"])
-def test_what_cleverTap_does_not_take_is_skipped(record: Make, event_type: str) -> None:
+@pytest.mark.parametrize(
+    ("event_type", "code"),
+    [
+        ("session_start", "unsupported_event"),
+        ("something_new", "unsupported_event"),
+        ("opt_out", "kit_only"),
+        ("push_registration", "kit_only"),
+    ],
+)
+def test_what_cleverTap_does_not_take_is_skipped(record: Make, event_type: str, code: str) -> None:
     outcome = map_record(record(event_type, {}), SETTINGS).outcome
     assert outcome is not None
-    assert (outcome.disposition, outcome.code) == ("skipped", "unsupported_event")
+    assert (outcome.disposition, outcome.code) == ("skipped", code)

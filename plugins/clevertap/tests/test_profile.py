@@ -64,17 +64,29 @@ def test_a_profile_update_holds_identities_attributes_and_deletions(record: Make
         ({"name": "Ada L", "$firstname": "Ada"}, {"Name": "Ada L", "FirstName": "Ada"}, []),
         ({"$lastname": "L"}, {"LastName": "L", "Name": "L"}, []),
         ({"birthday": "1970-01-02"}, {"DOB": "$D_86400"}, []),
-        ({"birthday": "in May"}, {"birthday": "in May"}, [("invalid_field", "birthday")]),
+        (
+            {"birthday": "in May"},
+            {"birthday": "in May"},
+            [("invalid_field", "birthday"), ("attribute_kept_as_text", "birthday")],
+        ),
         ({"DOB": "in May", "a": 1}, {"a": 1}, [("invalid_field", "DOB")]),
         ({"$Mobile": "223", "a": 1}, {"a": 1}, [("invalid_field", "$Mobile")]),
         ({"$City": "Paris", "$zip": "75"}, {"City": "Paris", "Zip": "75"}, []),
         ({"Email": "1234", "a": 1}, {"a": 1}, [("invalid_field", "Email")]),
-        ({"email": "1234"}, {"email": "1234"}, []),
-        ({"tags": ["a", "b", "a", 3, None, ""]}, {"tags": {"$set": ["a", "b", "3"]}}, []),
+        ({"email": "1234", "a": 1}, {"a": 1}, [("invalid_field", "email")]),
+        ({"email": "a@b.example", "EMAIL": "c@d.example"}, {"Email": "a@b.example"}, [("key_collision", "EMAIL")]),
+        ({"customer type": "vip", "msg-SMS": "false"}, {"Customer Type": "vip", "MSG-sms": False}, []),
+        ({"tags": ["a", "b"]}, {"tags": {"$set": ["a", "b"]}}, []),
+        ({"tags": ["a", "b", "a", 3, None, ""]}, {"tags": {"$set": ["a", "b", "3"]}}, [("list_changed", "tags")]),
+        ({"category-unsubscribe": {"email": ["Offers"]}}, {"category-unsubscribe": {"email": ["Offers"]}}, []),
+        ({"category-resubscribe": '{"sms":["A","A"]}'}, {"category-resubscribe": {"sms": ["A"]}}, []),
+        ({"category-unsubscribe": "email", "a": 1}, {"a": 1}, [("invalid_field", "category-unsubscribe")]),
+        ({"category-unsubscribe": {"email": [1]}, "a": 1}, {"a": 1}, [("invalid_field", "category-unsubscribe")]),
+        ({"joined": "2023-11-14T22:13:20Z"}, {"joined": "$D_1700000000"}, [("date_converted", "joined")]),
         ({"tags": []}, {"tags": {"$delete": True}}, []),
         ({"tags": [None], "a": 1}, {"a": 1}, [("empty_value", "tags")]),
         ({"Gender": ["F"], "a": 1}, {"a": 1}, [("invalid_field", "Gender")]),
-        ({"email": ["a", "b"]}, {"email": '["a","b"]'}, [("nested_as_text", "email")]),
+        ({"email": ["a", "b"], "a": 1}, {"a": 1}, [("invalid_field", "email")]),
         ({"home": {"city": "Paris"}}, {"home": '{"city":"Paris"}'}, [("nested_as_text", "home")]),
         ({"tag": None, "a": 1}, {"a": 1}, [("empty_value", "tag")]),
         ({"long": "x" * 600}, {"long": "x" * 512}, [("value_cut", "long")]),
@@ -83,7 +95,7 @@ def test_a_profile_update_holds_identities_attributes_and_deletions(record: Make
         ({"$own": 1}, {"own": 1}, []),
         ({"wzrk_x": 1, "CT y": 2, "a": 1}, {"a": 1}, [("reserved_key", "wzrk_x"), ("reserved_key", "CT y")]),
         ({"Identity": "x", "fbid": "y", "a": 1}, {"a": 1}, [("reserved_key", "Identity"), ("reserved_key", "fbid")]),
-        ({"gender": "x", "$Gender": "F"}, {"Gender": "F"}, [("key_collision", "gender")]),
+        ({"gender": "x", "$Gender": "F"}, {"Gender": "F"}, [("invalid_field", "gender")]),
         ({"MSG-email": "false"}, {"MSG-email": False}, []),
     ],
 )
@@ -132,19 +144,6 @@ def test_the_customer_id_is_added_where_another_identity_names_the_user(record: 
     assert result.items[0]["profileData"] == {"identity": "cust-1", "Email": "a@example.com"}
 
 
-def test_a_device_is_not_linked_to_a_person_by_a_profile_update(record: Make) -> None:
-    device = {"135": {"clevertap_id_integration_setting": "-v123"}}
-    update = record(
-        "profile_update",
-        user_identities={"customer_id": "cust-1"},
-        user_attributes={"a": 1},
-        integration_attributes=device,
-    )
-    result = mapped(update, user_id="email")
-    assert result.items[0]["objectId"] == "-v123"
-    assert result.items[0]["profileData"] == {"a": 1}
-
-
 @pytest.mark.parametrize(
     ("change", "data"),
     [
@@ -163,11 +162,86 @@ def test_an_attribute_change_is_a_profile_of_one_attribute(
     assert mapped(event).items == ({"type": "profile", "identity": "cust-1", "ts": 1_700_000_000, "profileData": data},)
 
 
-def test_a_tag_without_a_value_is_no_deletion(record: Make) -> None:
+def test_a_change_to_an_attribute_without_a_value_is_a_tag(record: Make) -> None:
     change = {"user_attribute_name": "beta", "new": None, "old": None, "deleted": False}
-    outcome = mapped(record("user_attribute_change", change)).outcome
-    assert outcome is not None
-    assert outcome.code == "nothing_to_say"
+    result = mapped(record("user_attribute_change", change))
+    assert result.items[0]["profileData"] == {"beta": True}
+    assert result.notes == (("null_as_tag", "beta"),)
+
+
+@pytest.mark.parametrize(
+    ("choice", "channel", "sent"),
+    [
+        ("by_source", "javascript", True),
+        ("by_source", "native", True),
+        ("by_source", "server_to_server", False),
+        ("by_source", "partner", False),
+        ("tag", "server_to_server", True),
+        ("leave_out", "javascript", False),
+    ],
+)
+def test_a_null_attribute_is_a_tag_where_it_can_only_be_one(
+    record: Make, choice: str, channel: str, sent: bool
+) -> None:
+    update = record("profile_update", user_attributes={"beta": None, "$age": None, "a": 1}, channel=channel)
+    result = mapped(update, null_attributes=choice)
+    assert result.items[0]["profileData"] == ({"beta": True, "a": 1} if sent else {"a": 1})
+    assert {note.key: note.code for note in result.notes} == {
+        "$age": "empty_value",
+        "beta": "null_as_tag" if sent else "empty_value",
+    }
+
+
+@pytest.mark.parametrize(
+    ("attributes", "deleted", "data"),
+    [
+        ({}, ["$FirstName"], {"FirstName": {"$delete": True}, "Name": {"$delete": True}}),
+        ({"$LastName": "L"}, ["$FirstName"], {"LastName": "L", "Name": "L", "FirstName": {"$delete": True}}),
+        ({"name": "Ada L"}, ["$LastName"], {"Name": "Ada L", "LastName": {"$delete": True}}),
+        ({}, ["$FirstName", "$LastName", "name"],
+         {"FirstName": {"$delete": True}, "Name": {"$delete": True}, "LastName": {"$delete": True}}),
+    ],
+)  # fmt: skip
+def test_a_deleted_part_of_the_name_goes_out_of_it(record: Make, attributes: Any, deleted: Any, data: Any) -> None:
+    result = mapped(record("profile_update", user_attributes=attributes, deleted_user_attributes=deleted))
+    assert result.items[0]["profileData"] == data
+
+
+@pytest.mark.parametrize(
+    ("attributes", "data"),
+    [
+        ({}, {"FirstName": {"$delete": True}, "Name": {"$delete": True}}),
+        ({"$LastName": "L", "$firstname": "Ada"}, {"FirstName": {"$delete": True}, "Name": "L"}),
+        ({"name": "Ada L"}, {"FirstName": {"$delete": True}}),
+    ],
+)
+def test_a_change_that_deletes_a_part_of_the_name_does_so_too(record: Make, attributes: Any, data: Any) -> None:
+    change = {"user_attribute_name": "$FirstName", "new": None, "deleted": True}
+    assert profile_data(record("user_attribute_change", change, user_attributes=attributes)) == data
+
+
+def test_nested_attributes_can_be_flattened(record: Make) -> None:
+    attributes = {"home": {"city": "Paris", "geo": {"lat": 1}}, "home_city": "Rome", "work": {}}
+    result = mapped(record("profile_update", user_attributes=attributes), nested_values="flatten")
+    assert result.items[0]["profileData"] == {"home_city": "Rome", "home_geo_lat": 1, "work": "{}"}
+    assert result.notes == (
+        ("nested_flattened", "home"),
+        ("key_collision", "home_city"),
+        ("nested_as_text", "work"),
+    )
+
+
+def test_phone_numbers_of_one_country_need_no_code(record: Make) -> None:
+    update = record("profile_update", user_identities={"customer_id": "c", "mobile_number": "(415) 555-0100"})
+    assert mapped(update).outcome is not None
+    assert profile_data(update, phone_region="us") == {"Phone": "+14155550100"}
+
+
+def test_an_id_that_is_too_long_is_left_out_not_cut(record: Make) -> None:
+    identities = {"customer_id": "c", "facebook": "f" * 121, "google": "g"}
+    result = mapped(record("profile_update", user_identities=identities))
+    assert result.items[0]["profileData"] == {"GPID": "g"}
+    assert result.notes == (("invalid_field", "facebook"),)
 
 
 @pytest.mark.parametrize(

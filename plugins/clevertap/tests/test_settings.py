@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from router_clevertap.choices import UserId
 from router_clevertap.regions import REGIONS, host_of, is_known, region_from_text
 from router_clevertap.settings import (
     ClevertapConfiguration,
     ClevertapConnection,
-    UserId,
     mobile_kit_settings,
     web_kit_settings,
 )

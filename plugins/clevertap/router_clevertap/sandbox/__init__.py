@@ -4,8 +4,19 @@
 is known it does the same, down to the texts; where it is not known, it refuses.
 """
 
+from router_clevertap.sandbox.damage import Damage
+from router_clevertap.sandbox.damage_checks import damage_of
 from router_clevertap.sandbox.faults import Fault, Partial
 from router_clevertap.sandbox.server import SandboxServer
 from router_clevertap.sandbox.settings import DEMO_ACCOUNT, DEMO_PASSCODE, SandboxSettings
 
-__all__ = ["DEMO_ACCOUNT", "DEMO_PASSCODE", "Fault", "Partial", "SandboxServer", "SandboxSettings"]
+__all__ = [
+    "DEMO_ACCOUNT",
+    "DEMO_PASSCODE",
+    "Damage",
+    "Fault",
+    "Partial",
+    "SandboxServer",
+    "SandboxSettings",
+    "damage_of",
+]

@@ -52,7 +52,9 @@ class CleverTapApi:
         if isinstance(account, Answer):
             await self._refuse(exchange, account)
             return
-        account.in_flight[api] += 1
+        under_way = account.in_flight[api] + 1
+        account.in_flight[api] = under_way
+        account.tally.at_once[api] = max(account.tally.at_once[api], under_way)
         try:
             await self._answer(exchange, api, handler, account)
         finally:

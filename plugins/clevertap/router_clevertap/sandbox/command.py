@@ -52,6 +52,10 @@ def sandbox(
     concurrency: Annotated[
         int, typer.Option(min=1, help="Uploads of one account at once before 429.")
     ] = UPLOADS_AT_ONCE,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OBJECTID", help="A CleverTap ID that an app has made; others are ghosts. Repeatable."),
+    ] = None,
     discard: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="An event discarded on the dashboard (528). Repeatable."),
@@ -67,6 +71,7 @@ def sandbox(
             faults=tuple(_fault(text) for text in fault or ()),
             max_events=max_events,
             concurrency=concurrency,
+            devices=frozenset(device or ()),
             discarded_events=frozenset(discard or ()),
         )
     except ValueError as problem:

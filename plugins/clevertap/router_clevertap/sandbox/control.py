@@ -7,7 +7,6 @@ of another site: a request that changes something and names a foreign Origin is 
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from itertools import islice
-from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -20,10 +19,10 @@ from router_clevertap.sandbox import answers
 from router_clevertap.sandbox.answers import Answer
 from router_clevertap.sandbox.faults import Fault, problems_of
 from router_clevertap.sandbox.ledger import Entry
+from router_clevertap.sandbox.overview import overview
 from router_clevertap.sandbox.state import Sandbox
 
 _FAULTS: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])
-_SHOWN = 60  # rows of each list on the page
 
 
 def control_routes(sandbox: Sandbox) -> list[Route]:
@@ -36,6 +35,7 @@ def control_routes(sandbox: Sandbox) -> list[Route]:
         route("stats", "GET", _stats),
         route("records", "GET", _records),
         route("refusals", "GET", _refusals),
+        route("damage", "GET", _damage),
         route("overview", "GET", _overview),
         route("faults", "GET", _list_faults),
         route("faults", "POST", _add_faults),
@@ -91,6 +91,24 @@ async def _refusals(sandbox: Sandbox, _: Request) -> Answer:
     return answers.json(200, {"refusals": list(sandbox.refusals)})
 
 
+async def _damage(sandbox: Sandbox, request: Request) -> Answer:
+    """`?account=&code=`: `{"damage": [...], "counts": {code: number}}`, the last ones, oldest first.
+
+    One element a fault of a record: `{"n", "at", "call", "account", "kind", "record", "code", "field", "silently",
+    "source"}`. Counts are exact and of all accounts, unless `account` is given.
+    """
+    account, code = request.query_params.get("account"), request.query_params.get("code")
+    if account and account not in sandbox.accounts:
+        raise ValueError(f"No account {account} in this sandbox")
+    tally = sandbox.accounts[account].tally if account else sandbox.tally
+    listed = [
+        entry.as_shown() | damage._asdict()
+        for entry, damage in sandbox.damage
+        if account in (None, entry.account) and code in (None, damage.code)
+    ]
+    return answers.json(200, {"damage": listed, "counts": dict(sorted(tally.damage.items()))})
+
+
 async def _list_faults(sandbox: Sandbox, _: Request) -> Answer:
     return answers.json(200, {"faults": list(sandbox.faults)})
 
@@ -120,26 +138,4 @@ async def _reset(sandbox: Sandbox, _: Request) -> Answer:
 
 
 async def _overview(sandbox: Sandbox, _: Request) -> Answer:
-    """Everything the page shows, newest first; `started_at` and counts tell it whether anything is new."""
-    people = [
-        {"account": account.id, **person.as_record()}
-        for account in sandbox.accounts.values()
-        for person in islice(account.people.latest(), _SHOWN)
-    ]
-    people.sort(key=lambda person: -float(person["sandbox"]["updated_at"]))
-    return answers.json(
-        200,
-        {
-            "stats": sandbox.stats(),
-            "records": [_shown(entry) for entry in islice(sandbox.ledger.newest(), _SHOWN)],
-            "people": people[:_SHOWN],
-            "refusals": list(sandbox.refusals)[: -_SHOWN - 1 : -1],
-            "faults": list(sandbox.faults),
-        },
-    )
-
-
-def _shown(entry: Entry) -> dict[str, Any]:
-    """An entry for the page: what was erased is not shown again."""
-    shown = entry.as_json()
-    return shown | {"record": None} if "erased" in shown else shown
+    return answers.json(200, overview(sandbox))

@@ -1,10 +1,13 @@
-"""Checks of an event record: its name, then its properties."""
+"""Checks of an event record: its name, then its properties.
 
-from functools import lru_cache
+Limits and characters of names, keys and values have no documented code: what breaks them is silent damage.
+"""
+
 from typing import Any
 
 from router_clevertap.sandbox import refusals, rules
 from router_clevertap.sandbox.refusals import Refusal
+from router_clevertap.sandbox.remembering import remembered
 from router_clevertap.sandbox.settings import SandboxSettings
 
 
@@ -18,19 +21,13 @@ def event_refusal(record: dict[str, Any], settings: SandboxSettings) -> Refusal 
     )
 
 
-@lru_cache(maxsize=2048)  # a stream of events has few names
+@remembered(2048)
 def _name_refusal(name: str, discarded: frozenset[str]) -> Refusal | None:
     plain = rules.normalised(name)
     if plain in rules.RESTRICTED or name.startswith(rules.OWN_PREFIXES):
         return refusals.RESTRICTED_NAME
     if plain in discarded:
         return refusals.DISCARDED_NAME
-    # No code is documented for these two; 512 is "invalid event structure". SDKs cut and strip before they
-    # send.
-    if len(name) > rules.MAX_EVENT_NAME_CHARS:
-        return refusals.event_name(512, f"Event name exceeds {rules.MAX_EVENT_NAME_CHARS} characters")
-    if not rules.FORBIDDEN_IN_NAMES.isdisjoint(name):
-        return refusals.event_name(512, "Event name contains characters that are not allowed")
     return None
 
 
@@ -40,46 +37,19 @@ def _data_refusal(data: object, max_properties: int) -> Refusal | None:
     if len(data) > max_properties:
         return refusals.too_many_properties(max_properties)
     for key, value in data.items():
-        is_items = key == "Items" and isinstance(value, list)
-        if refusal := _items_refusal(value) if is_items else _property_refusal(key, value):
-            return refusal
+        if key == "Items" and isinstance(value, list):
+            if refusal := _items_refusal(value):
+                return refusal
+        elif isinstance(value, dict | list):
+            return refusals.nested(key)
     return None
 
 
 def _items_refusal(items: list[object]) -> Refusal | None:
-    if len(items) > rules.MAX_CHARGED_ITEMS:
-        return refusals.event_data(512, f"Items exceeds {rules.MAX_CHARGED_ITEMS} objects")
     for item in items:
         if not isinstance(item, dict):
             return refusals.nested("Items")
         for key, value in item.items():
-            if refusal := _property_refusal(key, value):
-                return refusal
+            if isinstance(value, dict | list):
+                return refusals.nested(key)
     return None
-
-
-def _property_refusal(key: str, value: object) -> Refusal | None:
-    if isinstance(value, dict | list):
-        return refusals.nested(key)
-    if not _key_is_allowed(key):
-        return refusals.event_data(512, f"Incorrect property name for field : {key}")
-    if value is None:  # undocumented; SDKs drop nulls before they send
-        return refusals.event_data(512, f"Property value is null for field : {key}")
-    if isinstance(value, str) and exceeds(value, rules.MAX_VALUE_BYTES):
-        return refusals.event_data(512, f"Property value exceeds {rules.MAX_VALUE_BYTES} bytes for field : {key}")
-    return None
-
-
-@lru_cache(maxsize=8192)
-def _key_is_allowed(key: str) -> bool:
-    return (
-        bool(key)
-        and not exceeds(key, rules.MAX_KEY_BYTES)
-        and rules.FORBIDDEN_IN_NAMES.isdisjoint(key)
-        and not key.startswith(rules.OWN_PREFIXES)
-    )
-
-
-def exceeds(text: str, max_bytes: int) -> bool:
-    """Whether the text is longer than `max_bytes` in UTF-8. Encodes only what could be."""
-    return len(text) * 4 > max_bytes and len(text.encode(errors="surrogatepass")) > max_bytes

@@ -38,6 +38,11 @@ class Entry:
         }
         return shown | {"erased": True} if self.person.current().erased else shown
 
+    def as_shown(self) -> dict[str, Any]:
+        """As `as_json`, but what was erased is not shown again: its `record` is None."""
+        shown = self.as_json()
+        return shown | {"record": None} if "erased" in shown else shown
+
 
 class Ledger:
     """Entries with growing numbers; the oldest fall out. Holds JSON instead of objects, to stay small."""

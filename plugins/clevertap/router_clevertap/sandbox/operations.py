@@ -18,7 +18,7 @@ def apply_update(properties: dict[str, Any], update: dict[str, Any]) -> None:
             _apply_operation(properties, key, *next(iter(value.items())))
         elif isinstance(value, list) and all(isinstance(item, str) for item in value):
             _put_list(properties, key, value)
-        else:
+        elif value is not None:  # what the service does with null is not known; SDKs drop it
             properties[key] = value
 
 

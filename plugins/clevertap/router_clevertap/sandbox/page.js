@@ -100,12 +100,22 @@ function refusalRow(refusal) {
     element("div", "brief wrap", refusal.error));
 }
 
+// Accepted, and yet not as it was meant: the code, the place in the record, and what happens to it.
+function damageRow(damage) {
+  const { code, field, silently, source, times, ...entry } = damage;
+  const summary = [
+    element("div", "line", pill(times > 1 ? `${code} × ${number(times)}` : code, "worn slim"), element("span", "who", entry.record ? field : "erased with its person"), when(entry.at)),
+    element("div", "brief wrap", entry.record ? element("b", "", recordTitle(entry.record)) : null, entry.record ? " · " : null, silently),
+  ];
+  return entry.record ? openable(damage, ...summary) : element("div", "row flat", ...summary);
+}
+
 function personRow(person) {
   const ids = person.sandbox.ids;
   const named = ids.find((id) => id.type === "identity") || ids[0];
   const { Name: _, ...rest } = person.profileData;
   const title = person.name || (named ? named.value : "no id");
-  const events = Object.values(person.events).reduce((sum, event) => sum + event.count, 0);
+  const events = person.event_count;
   const others = ids.filter((id) => id !== named || person.name).map((id) => id.value).join(", ");
   return openable(person,
     element("div", "line", element("span", "name", title), element("span", "who", others), element("span", "when", `${number(events)} ${events === 1 ? "event" : "events"}`)),
@@ -146,13 +156,17 @@ function fill(list, items, keyOf, make) {
 }
 
 function showCounts(stats) {
-  const refused = Object.values(stats.refused).reduce((sum, count) => sum + count, 0);
+  const sum = (counts) => Object.values(counts).reduce((total, count) => total + count, 0);
+  const refused = sum(stats.refused);
+  const damaged = sum(stats.damage);
   const counts = [
     ["Uploads", number(stats.calls)], ["Events", number(stats.records.event)], ["Profiles", number(stats.records.profile)],
-    ["People", number(stats.people)], ["Refused", number(refused), refused ? "bad" : ""], ["Received", size(stats.bytes)],
+    ["People", number(stats.people)], ["Damage", number(damaged), damaged ? "worn" : ""], ["Refused", number(refused), refused ? "bad" : ""], ["Received", size(stats.bytes)],
   ];
   at("counts").replaceChildren(...counts.map(([name, value, className]) => element("div", className || "", element("dt", "", name), element("dd", "", value))));
   at("codes").replaceChildren(...Object.entries(stats.refused).map(([code, count]) => pill(`${code} × ${number(count)}`, "bad slim")));
+  const worst = Object.entries(stats.damage).sort((one, other) => other[1] - one[1]).slice(0, 3);
+  at("damages").replaceChildren(...worst.map(([code, count]) => pill(`${code} × ${number(count)}`, "worn slim")));
 }
 
 function showRecords() {
@@ -164,15 +178,17 @@ function showRecords() {
   at("records-note").textContent = overview.stats.fast ? "Fast mode: records are counted, not kept."
     : !total ? "Nothing has arrived yet. Send an upload to /1/upload."
     : !fitting.length ? "None of the newest records fits."
-    : total > overview.records.length ? `The newest ${overview.records.length} of ${number(total)}. All that are kept: /sandbox/records` : "";
+    : total > overview.records.length ? `The newest ${overview.records.length} of ${number(total)}. All that are kept, whole: /sandbox/records` : "";
 }
 
 function show() {
-  const { stats, people, refusals, faults } = overview;
+  const { stats, people, refusals, damage, faults } = overview;
   showCounts(stats);
   showRecords();
   fill(at("refusals"), refusals, (refusal) => `${refusal.call} ${refusal.error}`, refusalRow);
   at("refusals-note").textContent = refusals.length ? "" : "No record was refused.";
+  fill(at("damage"), damage, (one) => `${one.n} ${one.times} ${one.code} ${one.field}${one.erased ? " erased" : ""}`, damageRow);
+  at("damage-note").textContent = damage.length ? "" : "Nothing was cut, dropped or misread.";
   fill(at("people"), people, (person) => `${person.account} ${JSON.stringify(person.sandbox.ids)} ${person.sandbox.updated_at}`, personRow);
   at("people-note").textContent = people.length ? "" : "Nobody yet.";
   at("faults-section").hidden = !faults.length;

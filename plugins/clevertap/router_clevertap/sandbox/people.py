@@ -50,11 +50,17 @@ class People:
                 apply_update(person.properties, data)
         return self._touched(person, at)
 
-    def erase(self, name: str, value: str) -> None:
-        """Forget a person, if known. Data that comes later makes a new profile (official documentation)."""
-        if person := self._by_id.get((name, value)):
-            self._drop(person)
-            person.erased = True
+    def erase(self, name: str, value: str) -> set[PersonId]:
+        """Forget a person, if known; answers all ids that are gone.
+
+        Data that comes later makes a new profile (official documentation).
+        """
+        person = self._by_id.get((name, value))
+        if person is None:
+            return set()
+        self._drop(person)
+        person.erased = True
+        return person.ids
 
     def demerge(self, identity: str, at: float) -> None:
         """Give an identity that shares a profile an empty one of its own.

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from router_clevertap.sandbox.rules import MAX_EVENT_NAMES
+
 MAX_TOKENS: Final = 20  # per person; ours, to bound memory
 
 # (root id name, value as text), as ("identity", "18") or ("objectId", "__g1234")
@@ -47,9 +49,10 @@ class Person:
         return sorted(value for kind, value in self.ids if kind == name)
 
     def saw_event(self, name: str, at: int) -> None:
+        """Count an event; of names beyond the account's limit nothing is stored."""
         if summary := self.events.get(name):
             summary.add(EventSummary(1, at, at))
-        else:
+        elif len(self.events) < MAX_EVENT_NAMES:
             self.events[name] = EventSummary(1, at, at)
 
     def saw_token(self, object_id: str, token: dict[str, Any]) -> None:

@@ -39,9 +39,9 @@ def delete(_: Sandbox, account: Account, call: Call) -> Answer:
     if not identities and not guids:
         raise BadCall("identity or guid is mandatory")
     for value in identities:
-        account.people.erase("identity", value)
+        account.erase("identity", value)
     for value in guids:
-        account.people.erase("objectId", value)
+        account.erase("objectId", value)
     return answers.SUCCESS
 
 

@@ -9,11 +9,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from router_clevertap.sandbox import refusals, rules
-from router_clevertap.sandbox.event_checks import exceeds
 from router_clevertap.sandbox.refusals import Refusal
 
-# The documentation gives no code for the shape of profile properties. Ours is 512: permanent, and about
-# structure.
+# The documentation gives no code for wrong operations. Ours is 512: permanent, and about structure.
 STRUCTURE: Final = 512
 
 
@@ -22,7 +20,7 @@ def profile_refusal(record: dict[str, Any]) -> Refusal | None:
     data = record.get("profileData")
     if not isinstance(data, dict):
         return refusals.NEITHER
-    return _reserved_refusal(data) or _properties_refusal(data)
+    return _reserved_refusal(data) or _operations_refusal(data)
 
 
 def _reserved_refusal(data: dict[str, Any]) -> Refusal | None:
@@ -80,32 +78,13 @@ _BEFORE_IDENTITY: Final[tuple[tuple[str, Callable[[object], bool], Refusal], ...
 )
 
 
-def _properties_refusal(data: dict[str, Any]) -> Refusal | None:
-    if len(data) > rules.MAX_PROFILE_PROPERTIES:
-        return _structure(f"Profile properties limit exceeded, at most {rules.MAX_PROFILE_PROPERTIES} are allowed")
+def _operations_refusal(data: dict[str, Any]) -> Refusal | None:
     for key, value in data.items():
-        if (
-            not key
-            or exceeds(key, rules.MAX_KEY_BYTES)
-            or not rules.FORBIDDEN_IN_PROFILE_KEYS.isdisjoint(key)
-            or key.startswith(rules.OWN_PREFIXES)
-        ):
-            return _structure(f"Incorrect property name for field : {key}")
-        if refusal := _value_refusal(key, value):
+        # Objects and arrays are accepted in profiles (investigation in RudderStack's pull request 3048).
+        is_operation = isinstance(value, dict) and any(name.startswith("$") for name in value)
+        if is_operation and (refusal := _operation_refusal(key, value)):
             return refusal
     return None
-
-
-def _value_refusal(key: str, value: object) -> Refusal | None:
-    if isinstance(value, dict) and any(name.startswith("$") for name in value):
-        return _operation_refusal(key, value)
-    if key in rules.SWITCHES and not isinstance(value, bool):
-        return _structure(f"{key} needs to be true/false")
-    if value is None:
-        return _structure(f"Property value is null for field : {key}")
-    if isinstance(value, str) and exceeds(value, rules.MAX_VALUE_BYTES):
-        return _structure(f"Property value exceeds {rules.MAX_VALUE_BYTES} bytes for field : {key}")
-    return None  # objects and arrays are accepted in profiles (investigation in RudderStack's pull request 3048)
 
 
 def _operation_refusal(key: str, operation: dict[str, Any]) -> Refusal | None:
@@ -127,8 +106,6 @@ def _list_refusal(key: str, operator: str, items: object) -> Refusal | None:
     """Official documentation, Platform considerations: multi-value properties hold text only."""
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         return _structure(f"{operator} needs an array of strings for field : {key}")
-    if any(exceeds(item, rules.MAX_VALUE_BYTES) for item in items):
-        return _structure(f"Property value exceeds {rules.MAX_VALUE_BYTES} bytes for field : {key}")
     return None
 
 

@@ -24,8 +24,11 @@ MAX_VALUE_BYTES: Final = 512  # official documentation: Platform considerations
 MAX_EVENT_PROPERTIES: Final = 100  # official documentation, 2026; an account's own limit may be higher
 MAX_PROFILE_PROPERTIES: Final = 256  # official documentation: custom profile keys
 MAX_LIST_ITEMS: Final = 100  # official documentation: multi-value properties; the oldest items fall out
-MAX_CHARGED_ITEMS: Final = 256  # official user documentation, 2020; the SDKs warn at 50 and send all the same
+MAX_CHARGED_ITEMS: Final = 50  # SDKs warn above and send all the same; the user documentation of 2020 has 256
+MAX_EVENT_NAMES: Final = 512  # per account, system events included; official documentation
 MAX_SECONDS: Final = 9_999_999_999  # ten digits; only a third-party guide says that milliseconds pass
+MIN_PLAUSIBLE_SECONDS: Final = 1_000_000_000  # ten digits; fewer are another unit, or a clock that was never set
+MAX_DATE_SECONDS: Final = 253_402_300_799  # the end of the year 9999
 
 # --- record ids ---------------------------------------------------------------------------------------------
 
@@ -33,6 +36,19 @@ ROOT_IDS: Final = ("identity", "objectId", "FBID", "GPID")  # official documenta
 # What code 526 really refuses is unknown. These are the characters the Android and Apple SDKs allow in a
 # custom id.
 OBJECT_ID: Final = re.compile(rf"[=|<>;+.A-Za-z0-9()!:$@_-]{{1,{MAX_ID_CHARS}}}")
+
+# The forms in which CleverTap's SDKs make an id (official documentation: Set CleverTap ID; source of the SDKs). The
+# API takes other ids too, but no device has them.
+_HEX: Final = "[0-9a-f]{32}"
+_CUSTOM: Final = "[=|<>;+.A-Za-z0-9()!:$@_-]{1,64}"
+PREFIXED_CLEVERTAP_ID: Final = re.compile(f"__[gi]?{_HEX}|-[vgi]?{_HEX}")
+CLEVERTAP_ID: Final = re.compile(
+    f"{PREFIXED_CLEVERTAP_ID.pattern}|(__|-)h{_CUSTOM}|[0-9A-Za-z]{{32}}|_w_[a-z0-9()!:@$_-]{{1,64}}"
+)
+# CleverTap's web kit at mParticle sends "undefined"; the others are what languages write for a missing value.
+PLACEHOLDERS: Final = frozenset({"undefined", "null", "nil", "none", "nan", "[object object]"})
+# Limited ad tracking gives an id of zeros. The Android SDK takes an ad id with eight of them in a row for none.
+BLANK_DEVICE: Final = re.compile("0{16}|__g[0-9a-f]*0{8}")
 
 # --- event names --------------------------------------------------------------------------------------------
 
@@ -79,6 +95,13 @@ OWN_PREFIXES: Final = ("wzrk_", "CT ")  # CleverTap's names for its own fields i
 FORBIDDEN_IN_NAMES: Final = frozenset("%><!|&.:;$'\"\\")
 FORBIDDEN_IN_PROFILE_KEYS: Final = FORBIDDEN_IN_NAMES | {"#"}
 
+# --- values -------------------------------------------------------------------------------------------------
+
+CLEVERTAP_DATE: Final = re.compile(r"\$D_-?[0-9]{1,12}")  # official documentation: Upload Events
+ISO_DATE: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?( ?(Z|[+-][0-9]{2}(:?[0-9]{2})?))?)?"
+)
+
 # --- profile fields (exact spelling: `email` is a custom property, `Email` is the address) ------------------
 
 # Official documentation says M and F, and so does the recorded text; the Web SDK also sends O and U.
@@ -90,7 +113,10 @@ YES_OR_NO: Final = frozenset({"Y", "N"})
 EMAIL: Final = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 PHONE: Final = re.compile(r"\+[1-9][0-9]{7,14}")
 AGE: Final = re.compile(r"[0-9]{1,3}")
-SWITCHES: Final = frozenset({"MSG-email", "MSG-push", "MSG-sms", "MSG-whatsapp", "MSG-push-all"})
+SWITCHES: Final = frozenset(
+    {"MSG-email", "MSG-push", "MSG-sms", "MSG-whatsapp", "MSG-push-all", "MSG-dndPhone", "MSG-dndEmail"}
+)
+NESTED_FIELDS: Final = frozenset({"category-unsubscribe", "category-resubscribe"})  # third-party code
 
 # Android, Apple and Web SDKs: names on which list and number operations are refused (compared in lower case).
 NO_OPERATIONS_ON: Final = frozenset(
@@ -114,6 +140,18 @@ def normalised(name: str) -> str:
     return "".join(name.split()).lower()
 
 
+CHARGED: Final = "Charged"
+CHARGED_KEYS: Final = {normalised(key): key for key in ("Amount", "Currency", "Charged ID", "Items")}
+RESERVED_FIELDS: Final = {
+    normalised(field): field
+    for field in (
+        *("Name", "Email", "Phone", "Gender", "DOB", "Age", "Employed", "Married", "Education"),
+        *("Customer Type", "Photo", "Tz", "identity", "FBID", "GPID"),
+        *SWITCHES,
+        *NESTED_FIELDS,
+    )
+}
+"""Fields by the form in which names are compared."""
 RESTRICTED: Final = frozenset(normalised(name) for name in RESTRICTED_EVENT_NAMES)
 
 

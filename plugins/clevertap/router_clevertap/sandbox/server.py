@@ -131,6 +131,12 @@ class SandboxServer:
         refusals: list[dict[str, Any]] = self._content(self._client.get("/sandbox/refusals"))["refusals"]
         return refusals
 
+    def damage(self, *, account: str | None = None, code: str | None = None) -> list[dict[str, Any]]:
+        """The last 1000 faults of accepted records, oldest first; `stats()["damage"]` counts them all."""
+        query = {name: value for name, value in (("account", account), ("code", code)) if value}
+        damage: list[dict[str, Any]] = self._content(self._client.get("/sandbox/damage", params=query))["damage"]
+        return damage
+
     def fault(self, **fault: Any) -> None:
         """Add a fault; arguments are the fields of `Fault`. Raises pydantic.ValidationError."""
         content = Fault(**fault).model_dump_json(exclude_defaults=True)
@@ -233,6 +239,7 @@ def _options(settings: SandboxSettings, port: int) -> list[str]:
     ]
     options += [f"--account={name}:{passcode}" for name, passcode in settings.accounts.items()]
     options += [f"--fault={fault.model_dump_json(exclude_defaults=True)}" for fault in settings.faults]
+    options += [f"--device={object_id}" for object_id in sorted(settings.devices)]
     options += [f"--discard={name}" for name in sorted(settings.discarded_events)]
     if settings.fast:
         options.append("--fast")

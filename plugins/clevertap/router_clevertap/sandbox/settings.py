@@ -37,6 +37,9 @@ class SandboxSettings:
     discarded_events: frozenset[str] = frozenset()
     """Event names discarded on the dashboard: refused with code 528."""
 
+    devices: frozenset[str] = frozenset()
+    """objectIds that apps have made. If any is given, another objectId is listed as a ghost profile."""
+
     def __post_init__(self) -> None:
         if not self.accounts or not all(name and passcode for name, passcode in self.accounts.items()):
             raise ValueError("A sandbox needs at least one account, each with an ID and a passcode.")

@@ -22,6 +22,10 @@ class Tally:
     """Accepted records by kind."""
     refused: Counter[int] = field(default_factory=Counter)
     """Refused records by code."""
+    damage: Counter[str] = field(default_factory=Counter)
+    """Silent damage of accepted records by code."""
+    at_once: Counter[str] = field(default_factory=Counter)
+    """The most calls that were under way at the same time, by API; counted for accounts only."""
     first_arrival: float | None = None
     last_arrival: float | None = None
     """Arrival of the first and the last accepted record, epoch seconds."""
@@ -46,6 +50,8 @@ class Tally:
             "accepted": self.records.total(),
             "records": kinds | self.records,
             "refused": {str(code): count for code, count in sorted(self.refused.items())},
+            "damage": dict(sorted(self.damage.items())),
+            "at_once": dict(self.at_once),
             "first_arrival": self.first_arrival,
             "last_arrival": self.last_arrival,
         }

@@ -136,3 +136,31 @@ def test_people_not_heard_of_for_longest_fall_out() -> None:
         assert sandbox.profile(identity="u2") is None
         assert sandbox.profile(identity="u1") is not None
         assert sandbox.stats()["people"] == 2
+
+
+@pytest.mark.parametrize(("root", "value"), [("objectId", DEVICE), ("FBID", "12"), ("GPID", "34"), ("identity", "u0")])
+def test_any_root_id_is_linked_to_an_identity(sandbox: SandboxServer, root: str, value: str) -> None:
+    sandbox.upload(event("Before", root, value))
+    sandbox.upload({"type": "profile", root: value, "profileData": {"identity": "u1"}})
+    sandbox.upload(event("After"))
+    record = person(sandbox, identity="u1")
+    assert set(record["events"]) == {"Before", "After"}
+    assert ids(record) == {value, "u1"}
+    assert sandbox.stats()["people"] == 1
+
+
+def test_the_same_address_does_not_merge_people(sandbox: SandboxServer) -> None:
+    sandbox.upload(profile("u1", Email="a@b.example"), profile("u2", Email="a@b.example"))
+    assert sandbox.stats()["people"] == 2
+
+
+def test_an_address_as_identity_is_another_person_until_it_is_linked(sandbox: SandboxServer) -> None:
+    sandbox.upload(profile("u1", Email="a@b.example"), event("Seen", value="a@b.example"))
+    assert sandbox.stats()["people"] == 2
+    sandbox.upload(profile("u1", identity="a@b.example"))
+    assert ids(person(sandbox, identity="u1")) == {"u1", "a@b.example"}
+
+
+def test_null_changes_nothing(sandbox: SandboxServer) -> None:
+    sandbox.upload(profile(Plan="pro"), profile(Plan=None, Town=None))
+    assert person(sandbox, identity="u1")["profileData"] == {"Plan": "pro"}

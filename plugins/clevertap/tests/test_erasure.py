@@ -1,0 +1,142 @@
+"""Deleting profiles: which ids, in how many calls, and what each answer means; then at the sandbox."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from router_clevertap.destination import CLEVERTAP, ClevertapDestination
+from router_clevertap.erasure import ids_of
+from router_clevertap.sandbox import SandboxServer
+from router_clevertap.settings import ClevertapConnection
+
+from router_core.components import HttpAnswer, Subject
+from router_core.errors import CallRefused, InvalidCredentials, Throttled, Unavailable
+from router_core.events import UserIdentity
+from router_core.transport import HttpxTransport
+
+Context = Callable[..., Any]
+Answer = Callable[..., HttpAnswer]
+
+KIT, OTHER_KIT, IDFV = "__" + "a" * 32, "-v" + "b" * 32, "C" * 32
+ADA = Subject(
+    user_identities={
+        UserIdentity.CUSTOMER_ID: ("c-1", "c-0"),
+        UserIdentity.EMAIL: ("Ada@b.c",),
+        UserIdentity.FACEBOOK: ("fb",),
+    },
+    device_identities={"ios_idfv": (IDFV,), "amp_id": ("amp",)},
+    mpids=("17",),
+    integration_attributes={
+        135: {"clevertap_id_integration_setting": (KIT, "not well formed", KIT, OTHER_KIT)},
+        7: {"x": ("y",)},
+    },
+)
+KITS = [KIT, OTHER_KIT]
+
+
+@pytest.mark.parametrize(
+    ("settings", "identities", "devices"),
+    [
+        ({}, ["c-1", "c-0"], KITS),
+        ({"user_id": "email"}, ["Ada@b.c"], KITS),
+        ({"user_id": "mpid", "use_clevertap_id": False}, ["17"], KITS),
+        ({"user_id": "other"}, [], KITS),
+        ({"derive_clevertap_id": True}, ["c-1", "c-0"], [*KITS, "-v" + "c" * 32]),
+        ({"fall_back_to_other_identities": True, "fall_back_to_mpid": True}, ["17", "c-1", "c-0", "Ada@b.c"], KITS),
+    ],
+)
+def test_the_ids_are_those_that_records_could_have_had(
+    settings: dict[str, Any], identities: list[str], devices: list[str]
+) -> None:
+    assert ids_of(ADA, ClevertapConnection(**settings)) == (identities, devices)
+
+
+def erase(context: Context, http: Any, subject: Subject = ADA, **settings: Any) -> bool:
+    async def run() -> bool:
+        return await ClevertapDestination(context(http, **settings)).erase(subject)
+
+    return asyncio.run(run())
+
+
+def test_one_call_names_all_ids(context: Context, script: Any, answer: Answer) -> None:
+    http = script(answer({"status": "success"}))
+    assert erase(context, http, region="in1")
+    (request,) = http.requests
+    assert (request["method"], request["url"]) == ("POST", "https://in1.api.clevertap.com/1/delete/profiles.json")
+    assert request["headers"]["x-clevertap-passcode"] == "s3cret-passcode"
+    assert request["body"] == {"identity": ["c-1", "c-0"], "guid": KITS}
+
+
+def test_more_than_a_hundred_ids_go_in_calls_one_after_the_other(context: Context, script: Any, answer: Answer) -> None:
+    many = Subject(
+        user_identities={UserIdentity.CUSTOMER_ID: tuple(f"c-{n}" for n in range(250))},
+        integration_attributes={
+            135: {"clevertap_id_integration_setting": tuple("__" + f"{n:04x}" * 8 for n in range(1, 121))}
+        },
+    )
+    http = script(*[answer({"status": "success"})] * 3)
+    assert erase(context, http, many)
+    sizes = [{name: len(values) for name, values in request["body"].items()} for request in http.requests]
+    assert sizes == [{"identity": 100, "guid": 100}, {"identity": 100, "guid": 20}, {"identity": 50}]
+
+
+def test_without_a_suitable_id_nothing_is_called(context: Context, script: Any) -> None:
+    http = script()
+    assert not erase(context, http, Subject(user_identities={UserIdentity.EMAIL: ("a@b.c",)}, mpids=("1",)))
+    assert http.requests == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "said"),
+    [
+        (429, {}, Throttled, "429"),
+        (503, {}, Unavailable, "503"),
+        (200, b"<html>", Unavailable, "without saying"),
+        (401, {"error": "Invalid Credentials", "code": 401}, InvalidCredentials, "passcode of an admin may delete"),
+        (403, {}, InvalidCredentials, "passcode of an admin may delete"),
+        (400, {"error": "c-1"}, CallRefused, "answered 400"),
+        (200, {"status": "fail", "error": "c-1 is unknown"}, CallRefused, "did not delete"),
+        (200, {"status": "partial"}, CallRefused, "did not delete"),
+    ],
+)
+def test_answers_are_judged_as_for_uploads(
+    context: Context, script: Any, answer: Answer, status: int, body: Any, error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        erase(context, script(answer(body, status=status)))
+
+
+# --- at the sandbox ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sandbox() -> Iterator[SandboxServer]:
+    with SandboxServer() as server:
+        yield server
+
+
+def test_profiles_are_gone_and_others_stay(context: Context, sandbox: SandboxServer) -> None:
+    for name, value in (("identity", "c-1"), ("objectId", KIT), ("identity", "c-2")):
+        sandbox.upload({"type": "event", name: value, "evtName": "Read", "evtData": {}})
+    account = {"account_id": sandbox.account_id, "passcode": sandbox.passcode, "base_url": sandbox.url}
+
+    async def run(**settings: Any) -> bool:
+        http = HttpxTransport()
+        try:
+            return await ClevertapDestination(context(http, **account | settings)).erase(ADA)
+        finally:
+            await http.close()
+
+    with pytest.raises(InvalidCredentials):
+        asyncio.run(run(passcode="wrong"))
+    assert sandbox.profile(identity="c-1") is not None
+    for _ in range(2):  # again, as after a crash
+        assert asyncio.run(run())
+        assert sandbox.profile(identity="c-1") is None
+        assert sandbox.profile(object_id=KIT) is None
+        assert sandbox.profile(identity="c-2") is not None
+
+
+def test_the_type_says_that_it_erases() -> None:
+    assert CLEVERTAP.erases
