@@ -13,6 +13,7 @@ from pydantic import BaseModel, SecretStr
 from router_core.components import DestinationType, SourceType, TransformType
 from router_core.errors import Problem
 from router_core.events import Platform
+from router_core.plangate import PlanGate
 from router_core.plugins import Plugins
 from router_core.settings import RouterSettings
 
@@ -46,6 +47,7 @@ class ConfiguredInput:
     partner_feed: str | None
     """Name of the partner whose data comes in here."""
     settings: Any = field(repr=False)
+    data_plan: PlanGate | None = field(default=None, compare=False)
 
     @property
     def channel(self) -> str:
@@ -81,6 +83,7 @@ class ConfiguredConnection:
     transforms: tuple[ConfiguredTransform, ...]
     return_to_partner: bool
     settings: Any = field(repr=False)
+    data_plan: PlanGate | None = field(default=None, compare=False)
 
     @property
     def is_loop(self) -> bool:
@@ -104,11 +107,16 @@ class Configuration:
 
 
 def assemble(
-    settings: RouterSettings, plugins: Plugins, parsed: Mapping[tuple[str, str], BaseModel], folder: Path
+    settings: RouterSettings,
+    plugins: Plugins,
+    parsed: Mapping[tuple[str, str], BaseModel],
+    folder: Path,
+    plans: Mapping[tuple[str, str], PlanGate],
 ) -> Configuration:
     """The whole from parts without problems.
 
-    `parsed` holds the plugins' settings by section and entry name; a relative `log.path` starts at `folder`.
+    `parsed` holds the plugins' settings by section and entry name, `plans` the data plans of inputs and connections; a
+    relative `log.path` starts at `folder`.
     """
     log = settings.log.model_copy(update={"path": folder / settings.log.path})
     inputs = {
@@ -121,6 +129,7 @@ def assemble(
             max_batches_per_second=entry.max_batches_per_second,
             partner_feed=entry.partner_feed,
             settings=parsed["inputs", name],
+            data_plan=plans.get(("inputs", name)),
         )
         for name, entry in settings.inputs.items()
     }
@@ -142,6 +151,7 @@ def assemble(
             transforms=tuple(transforms[transform] for transform in entry.transforms),
             return_to_partner=entry.return_to_partner,
             settings=parsed["connections", name],
+            data_plan=plans.get(("connections", name)),
         )
         for name, entry in settings.connections.items()
         if entry.enabled

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from router_core.isolation import fault_of
 from router_core.log.port import PARTITIONS, EventLog
 from router_core.logs import logger
 from router_core.pipeline import Pipeline
+from router_core.plangate import PlanNote
 from router_core.plugins import observers_call
 from router_core.selection import Selection
 from router_core.store import StateFile
@@ -79,7 +81,7 @@ class Deliverer:
         return Connection(
             configured.name,
             destination=await self._open_destination(configured),
-            pipeline=create_pipeline(configured, transforms),
+            pipeline=create_pipeline(configured, transforms, partial(self._count_breaches, configured.name)),
             limits=limits,
             account=self._accounts[output.name],
             log=self._log,
@@ -94,6 +96,10 @@ class Deliverer:
             ),
             report=self._settled,
         )
+
+    def _count_breaches(self, connection: str, notes: Sequence[PlanNote]) -> None:
+        for (code, policy), amount in Counter((note.code, note.policy) for note in notes).items():
+            self._telemetry.count("data_plan_breaches", amount, connection=connection, code=code, policy=policy)
 
     async def _open_destination(self, configured: ConfiguredConnection) -> Destination:
         output = configured.output
@@ -198,11 +204,23 @@ def partition_ranges(lanes: int) -> Sequence[range]:
     return [range(PARTITIONS * lane // lanes, PARTITIONS * (lane + 1) // lanes) for lane in range(lanes)]
 
 
-def create_pipeline(configured: ConfiguredConnection, transforms: Sequence[tuple[str, Transform]]) -> Pipeline:
+def create_pipeline(
+    configured: ConfiguredConnection,
+    transforms: Sequence[tuple[str, Transform]],
+    noted: Callable[[Sequence[PlanNote]], None] = lambda notes: None,
+) -> Pipeline:
     """A connection's way from the log to its destination, with transforms that are open."""
     platform = configured.input.platform
     selection = Selection(configured.output.type, configured.settings, platform, own_feed=configured.is_loop)
-    return Pipeline(platform, configured.input.channel, transforms, selection)
+    return Pipeline(
+        platform,
+        configured.input.channel,
+        transforms,
+        selection,
+        input_plan=configured.input.data_plan,
+        plan=configured.data_plan,
+        noted=noted,
+    )
 
 
 def create_transform(

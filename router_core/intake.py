@@ -27,6 +27,7 @@ from router_core.events import (
     UserIdentity,
 )
 from router_core.log.port import EventLog, NewBatch, user_hash
+from router_core.plangate import PlanGate, Unplanned
 from router_core.strictjson import strict_json
 from router_core.telemetry import Cell, Telemetry
 
@@ -64,7 +65,9 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 class CoreIntake:
     """Core's `Intake`; one for the accepting process."""
 
-    def __init__(self, log: EventLog, telemetry: Telemetry) -> None:
+    def __init__(self, log: EventLog, telemetry: Telemetry, plans: Mapping[str, PlanGate] | None = None) -> None:
+        """`plans`: the data plans of inputs that refuse something."""
+        self._plans = plans or {}
         self._log = log
         self._telemetry = telemetry
         self._waiting = 0
@@ -83,10 +86,15 @@ class CoreIntake:
         results: list[Accepted | None] = []
         new: list[NewBatch] = []
         events = unknown = 0
+        plan = self._plans.get(input.name)
         for index, body in enumerate(bodies):
             try:
                 envelope = envelope_of(body)
+                if plan is not None:
+                    plan.require_accepted(body)
             except InvalidBatch as error:
+                if isinstance(error, Unplanned):
+                    self._telemetry.count("data_plan_refusals", input=input.name, code=error.code)
                 results.append(Accepted(error=error))
                 continue
             results.append(None)

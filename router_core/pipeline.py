@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import orjson
@@ -12,6 +12,7 @@ from router_core.events import Platform, batch_from_json
 from router_core.isolation import fault_of, isolate
 from router_core.log.port import StoredBatch
 from router_core.outcomes import Disposition, Outcome
+from router_core.plangate import PlanGate, PlanNote
 from router_core.records import BatchContext, Record, records_from_batch
 from router_core.selection import Selection
 
@@ -23,26 +24,56 @@ class Pipeline:
     """One connection's way from the log to its destination."""
 
     def __init__(
-        self, platform: Platform, channel: str, transforms: Sequence[tuple[str, Transform]], selection: Selection
+        self,
+        platform: Platform,
+        channel: str,
+        transforms: Sequence[tuple[str, Transform]],
+        selection: Selection,
+        *,
+        input_plan: PlanGate | None = None,
+        plan: PlanGate | None = None,
+        noted: Callable[[Sequence[PlanNote]], None] = lambda notes: None,
     ) -> None:
+        """`input_plan` acts on what came in, `plan` on what is to go out; `noted` gets what breaks them."""
+        self._input_plan = input_plan
+        self._plan = plan
+        self._noted = noted
         self._platform = platform
         self._channel = channel
         self._transforms = transforms
         self._select = selection
 
-    async def prepare(self, batches: Sequence[StoredBatch]) -> tuple[list[Record], list[Outcome]]:
-        """The records to deliver, in order, and an outcome for each record that ends here."""
+    async def prepare(
+        self, batches: Sequence[StoredBatch], *, again: bool = False
+    ) -> tuple[list[Record], list[Outcome]]:
+        """The records to deliver, in order, and an outcome for each record that ends here.
+
+        `again`: they were prepared before, so what breaks a data plan is not told once more.
+        """
         records: list[Record] = []
         outcomes: list[Outcome] = []
         for stored in batches:
             decoded, malformed = self._decode(stored)
             records += decoded
             outcomes += malformed
+        if self._input_plan is not None:
+            records, ended = self._planned(self._input_plan, records, again)
+            outcomes += ended
         for name, transform in self._transforms:
             records, ended = await self._transform(name, transform, records)
             outcomes += ended
         records, skipped = self._select(records)
-        return records, outcomes + skipped
+        outcomes += skipped
+        if self._plan is not None:
+            records, ended = self._planned(self._plan, records, again)
+            outcomes += ended
+        return records, outcomes
+
+    def _planned(self, gate: PlanGate, records: Sequence[Record], again: bool) -> tuple[list[Record], list[Outcome]]:
+        kept, outcomes, notes = gate(records)
+        if notes and not again:
+            self._noted(notes)
+        return kept, outcomes
 
     def _decode(self, stored: StoredBatch) -> tuple[list[Record], list[Outcome]]:
         if not stored.body:

@@ -128,6 +128,7 @@ def _print_connection(connection: Mapping[str, Any]) -> None:
     table = table_of("Record", "Event type", "Result", "Why", wide=("Why",))
     for one in connection["records"]:
         why = ": ".join(part for part in (one["code"], one["message"]) if part)
+        why = "\n".join(part for part in (why, *one["notes"]) if part)
         table.add_row(*(harmless(cell) for cell in (one["record"], one["event_type"], one["result"], why)))
     if connection["records"]:
         console().print(table)

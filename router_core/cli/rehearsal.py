@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -21,6 +21,7 @@ from router_core.events import batch_from_json
 from router_core.intake import KEPT_HEADERS, envelope_of
 from router_core.isolation import fault_of
 from router_core.log.port import StoredBatch
+from router_core.plangate import PlanNote
 from router_core.records import PROFILE_UPDATE, Record
 from router_core.telemetry import Telemetry
 
@@ -55,6 +56,8 @@ class RecordVerdict:
     """selected, or how it ends: skipped, rejected."""
     code: str = ""
     message: str = ""
+    notes: list[str] = field(default_factory=list)
+    """What of it breaks a data plan, each with its policy."""
 
 
 @dataclass(kw_only=True)
@@ -84,6 +87,8 @@ def accepted_batches(
             number += 1
             try:
                 envelope = envelope_of(body)
+                if source.data_plan is not None:
+                    source.data_plan.require_accepted(body)
             except InvalidBatch as error:
                 verdicts.append(BatchVerdict(batch=number, refused=str(error)))
                 continue
@@ -133,7 +138,13 @@ async def _rehearse(
         parts.append(transform)
         await transform.open()
         transforms.append((item.name, transform))
-    records, outcomes = await create_pipeline(connection, transforms).prepare(batches)
+    notes: dict[str, list[str]] = {}
+
+    def noted(breaches: Sequence[PlanNote]) -> None:
+        for one in breaches:
+            notes.setdefault(one.record_id, []).append(f"{one.code} ({one.policy}): {one.text}")
+
+    records, outcomes = await create_pipeline(connection, transforms, noted).prepare(batches)
     types = dict(_event_types(batches))
     verdicts = [RecordVerdict(record=one.id, event_type=one.event_type, result="selected") for one in records]
     verdicts += [
@@ -146,7 +157,7 @@ async def _rehearse(
         )
         for one in outcomes
     ]
-    found.records = sorted(verdicts, key=_place)
+    found.records = sorted((replace(one, notes=notes.get(one.record, [])) for one in verdicts), key=_place)
     if records:
         destination = create_destination(
             connection, http=_Nowhere(), account=Account(1), state=state, telemetry=telemetry
@@ -238,7 +249,7 @@ def _masked(found: Rehearsal, secrets: Sequence[str]) -> Rehearsal:
     found.records = [
         RecordVerdict(
             record=one.record, event_type=one.event_type, result=one.result, code=one.code,
-            message=_mask_text(one.message, secrets),
+            message=_mask_text(one.message, secrets), notes=[_mask_text(note, secrets) for note in one.notes],
         )
         for one in found.records
     ]  # fmt: skip
