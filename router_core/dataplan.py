@@ -30,7 +30,7 @@ ANY_NAME: Final = "*"
 
 _MOST_VALUES: Final = 200_000
 _SECTIONS: Final = ("name", "version", "events", "user_attributes", "$defs")
-_IN_PLACE: Final = ("$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas")
+_DEEPEST: Final = 20
 _CLOSED: Final = ("additionalProperties", "unevaluatedProperties")
 # A pattern of the plan meets text of a stranger: one that backtracks without end is cut off, and does not match.
 _PATTERNS: Final = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000)
@@ -58,6 +58,7 @@ class Attributes:
 
     def __init__(self, schema: dict[str, Any] | bool) -> None:
         """Raises `jsonschema_rs.ValidationError` or `ValueError` if this is no schema."""
+        jsonschema_rs.meta.validate(schema)  # says more than the masked texts of what is made below
         self._validator = jsonschema_rs.validator_for(
             schema, mask="the value", offline=True, validate_formats=True, pattern_options=_PATTERNS
         )
@@ -216,7 +217,31 @@ def _closed(schema: dict[str, Any] | bool, shared: Mapping[str, Any]) -> dict[st
         return schema
     if shared:
         schema = {**schema, "$defs": {**shared, **schema.get("$defs", {})}}
-    if any(name in schema for name in _CLOSED):
+    known: dict[str, set[str]] = {"properties": set(), "patternProperties": set()}
+    if not _collect(schema, schema.get("$defs", {}), known, 0):
         return schema
-    # `additionalProperties` is cheaper, but does not see what stands in an `allOf`.
-    return {**schema, _CLOSED[any(name in schema for name in _IN_PLACE)]: False}
+    # A schema closes only over names beside it, so those of an `allOf` are repeated there, for any value.
+    repeated = {key: {**dict.fromkeys(sorted(names), True), **schema.get(key, {})} for key, names in known.items()}
+    # `properties` stands there even if it is empty: without it, an error does not name the attribute.
+    return {**schema, **repeated, "additionalProperties": False}
+
+
+def _collect(schema: Any, shared: Mapping[str, Any], known: dict[str, set[str]], depth: int) -> bool:
+    """Adds the names of attributes in a schema and in what it applies; False if it says itself what others may be."""
+    if not isinstance(schema, dict):
+        return True
+    if any(name in schema for name in _CLOSED) or depth > _DEEPEST:
+        return False
+    for key, names in known.items():
+        names.update(schema[key] if isinstance(schema.get(key), dict) else ())
+    applied = [schema.get(key) for key in ("if", "then", "else")]
+    for key in ("allOf", "anyOf", "oneOf"):
+        applied += schema[key] if isinstance(schema.get(key), list) else []
+    if isinstance(schema.get("dependentSchemas"), dict):
+        applied += schema["dependentSchemas"].values()
+    if "$ref" in schema:
+        name = str(schema["$ref"]).removeprefix("#/$defs/")
+        if name not in shared:
+            return False
+        applied.append(shared[name])
+    return all(_collect(one, shared, known, depth + 1) for one in applied)

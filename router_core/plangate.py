@@ -75,13 +75,28 @@ class PlanGate:
             if not breaches:
                 kept.append(clean)
                 continue
-            notes += [PlanNote(record.id, one.code, self._policies[one.code], one.text) for one in breaches]
             outcome = self._end(record, breaches)
-            if outcome is not None:
-                outcomes.append(outcome)
+            if outcome is None:
+                clean = self._stripped_event(clean, breaches)
+                missing = self._missing_now(clean, breaches)
+                outcome = self._end(record, missing)
+                breaches = [*breaches, *missing]
+            notes += [PlanNote(record.id, one.code, self._policies[one.code], one.text) for one in breaches]
+            if outcome is None:
+                kept.append(clean)
             else:
-                kept.append(self._stripped_event(clean, breaches))
+                outcomes.append(outcome)
         return kept, outcomes, notes
+
+    def _missing_now(self, record: Record, breaches: Sequence[Breach]) -> list[Breach]:
+        """What the plan requires and had to be taken out."""
+        if not self._to_strip(breaches, (STRIP,)):
+            return []
+        if record.event is None:
+            found = self._plan.of_user(record.batch.user_attributes)
+        else:
+            found = self._plan.of_event(record.event_type, record.event)
+        return [breach for breach in found if breach.code == MISSING_ATTRIBUTE and breach not in breaches]
 
     def _end(self, record: Record, breaches: Sequence[Breach]) -> Outcome | None:
         """How the record ends here, if it does. What would be refused now came in before that, and is parked."""

@@ -31,7 +31,12 @@ def test_every_setting_of_core_is_documented(prefix: str, model: type[BaseModel]
     assert not missing
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "config").rglob("*.yaml")), ids=lambda path: path.name)
+CONFIGURATIONS = [
+    path for path in sorted((ROOT / "config").rglob("*.yaml")) if not path.name.endswith((".tests.yaml", "plan.yaml"))
+]
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_configuration_in_the_repository_is_usable_as_it_is(path: Path) -> None:
     environ = {"SHOP_SECRET": "s", "CLEVERTAP_FEED_SECRET": "f", "CLEVERTAP_ACCOUNT_ID": "a", "CLEVERTAP_PASSCODE": "p"}
     configuration = load_configuration(path, plugins=load_plugins(), environ=environ)

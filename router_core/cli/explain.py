@@ -83,21 +83,10 @@ def _disabled(configuration: Configuration, source: str) -> list[str]:
 
 def _rehearse(connections: Sequence[ConfiguredConnection], batches: Sequence[StoredBatch]) -> Sequence[Rehearsal]:
     import asyncio
-    import tempfile
-    from pathlib import Path
 
-    from router_core.cli.rehearsal import rehearse
-    from router_core.store import StateFile
+    from router_core.cli.rehearsal import rehearse_all
 
-    async def run() -> list[Rehearsal]:
-        with tempfile.TemporaryDirectory(prefix="router-explain-") as folder:
-            state = StateFile(Path(folder) / "state.db")
-            try:
-                return [await rehearse(connection, batches, state) for connection in connections]
-            finally:
-                state.close()
-
-    return asyncio.run(run())
+    return asyncio.run(rehearse_all(connections, batches))
 
 
 # --- printing ---------------------------------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -106,6 +108,20 @@ def accepted_batches(
                 )
             )
     return stored, verdicts
+
+
+async def rehearse_all(
+    connections: Sequence[ConfiguredConnection], batches: Sequence[StoredBatch]
+) -> Sequence[Rehearsal]:
+    """Each connection's part, without memory of earlier batches."""
+    from router_core.store import StateFile
+
+    with tempfile.TemporaryDirectory(prefix="router-rehearsal-") as folder:
+        state = StateFile(Path(folder) / "state.db")
+        try:
+            return [await rehearse(connection, batches, state) for connection in connections]
+        finally:
+            state.close()
 
 
 async def rehearse(connection: ConfiguredConnection, batches: Sequence[StoredBatch], state: StateFile) -> Rehearsal:

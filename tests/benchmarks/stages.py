@@ -44,6 +44,7 @@ from router_core.telemetry import Telemetry
 from router_core.transport import HttpxTransport
 
 from .bodies import Shape, bodies
+from .gates import data_plan, python_transform
 from .partner import CleverTap
 from .product import KEY, SECRET
 
@@ -131,7 +132,7 @@ async def _stages(shape: Shape, folder: Path, partner: CleverTap) -> Any:
     await log.open(["bench"], connections)
     transport = HttpxTransport()
     try:
-        deliver = await _delivering(shape, wires, partner, transport)
+        deliver = await _delivering(shape, wires, partner, transport, folder)
         yield wires, [*_accepting(wires, log), *_reading(wires, log), *deliver]
     finally:
         await transport.close()
@@ -225,7 +226,7 @@ def _reading(wires: Sequence[bytes], log: EventLog) -> list[Stage]:
 
 
 async def _delivering(
-    shape: Shape, wires: Sequence[bytes], partner: CleverTap, transport: HttpxTransport
+    shape: Shape, wires: Sequence[bytes], partner: CleverTap, transport: HttpxTransport, folder: Path
 ) -> list[Stage]:
     stored = [
         StoredBatch(seq, "bench", seq, shape.events + 1, seq, 1_700_000_000_000, b"", wire)
@@ -248,7 +249,7 @@ async def _delivering(
     def decode(batch: StoredBatch) -> object:
         return records_from_batch(batch_from_json(batch.body), context)
 
-    def plan(group: Sequence[Record]) -> object:
+    def mapping(group: Sequence[Record]) -> object:
         return plan_of(group, mapper, _UPLOAD)
 
     def encode(call: Call) -> object:
@@ -260,6 +261,18 @@ async def _delivering(
     async def prepare() -> None:
         await pipeline.prepare(stored)
 
+    plan, function = data_plan(folder), python_transform(folder)
+
+    def check(group: Sequence[Record]) -> object:
+        kept, _, notes = plan(group)
+        assert kept
+        assert not notes
+        return kept
+
+    async def transform() -> None:
+        for group in groups:
+            assert len((await function.apply(group)).records) == len(group)
+
     async def upload() -> None:
         for call in calls:
             request = request_for(settings, call.items)
@@ -269,7 +282,9 @@ async def _delivering(
     return [
         Stage("deliver: decode to records", len(wires), _each(decode, stored)),
         Stage("deliver: pipeline.prepare, decode within", len(wires), prepare),
-        Stage("deliver: CleverTap mapping", len(wires), _each(plan, groups)),
+        Stage("deliver: data plan, all events planned", len(wires), _each(check, groups)),
+        Stage("deliver: python transform, one attribute set", len(wires), transform),
+        Stage("deliver: CleverTap mapping", len(wires), _each(mapping, groups)),
         Stage("deliver: encode uploads", len(wires), _each(encode, calls)),
         Stage("deliver: encode and send by httpx", len(wires), upload),
         Stage("deliver: outcomes of an answer", len(wires), _each(outcomes, pairs)),
