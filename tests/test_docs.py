@@ -21,6 +21,7 @@ SECTIONS = {
     "delivery.": settings.DeliverySettings,
     "telemetry.": settings.TelemetrySettings,
     "": settings.InputSettings,
+    "data_plan.": settings.InputDataPlanSettings,
 }
 
 

@@ -13,7 +13,7 @@ from router_core.cli.app import COMMANDS
 from .conftest import Invoke
 from .daemon import router
 
-NAMES = ["run", "check", "send", "explain", "status", "dead-letters", "plugins", "describe", "schema"]
+NAMES = ["run", "check", "test", "send", "explain", "status", "dead-letters", "plugins", "describe", "schema"]
 
 
 def test_the_help_lists_every_command_and_those_of_plugins(invoke: Invoke) -> None:
