@@ -32,7 +32,6 @@ from router_core.events import EventBatch, EventType, Platform, batch_from_json
 from router_core.outcomes import Outcome
 from router_core.records import BatchContext, Record, records_from_batch
 
-ALLOW: Final = "allow"
 STRIP: Final = "strip"
 PARK: Final = "park"
 REFUSE: Final = "refuse"
@@ -80,6 +79,9 @@ class PlanGate:
                 clean = self._stripped_event(clean, breaches)
                 missing = self._missing_now(clean, breaches)
                 outcome = self._end(record, missing)
+                if outcome is None and record.event is None and not clean.batch.updates_profile:
+                    code = next(one.code for one in breaches if self._policies[one.code] == STRIP)
+                    outcome = Outcome.skipped(record.id, code, "nothing is left of the profile update")
                 breaches = [*breaches, *missing]
             notes += [PlanNote(record.id, one.code, self._policies[one.code], one.text) for one in breaches]
             if outcome is None:

@@ -207,6 +207,18 @@ def test_each_policy(plan: DataPlan, policies: dict[str, str], left: dict[str, A
     assert all(not removed & (one.batch.user_attributes or {}).keys() for one in kept)
 
 
+def test_a_profile_update_of_which_nothing_is_left_is_skipped(plan: DataPlan) -> None:
+    attributes = {"hat": "red", "plan": "lead"}
+    strict = gate(plan, unknown_attribute="strip", wrong_value="strip")
+    kept, [outcome], notes = strict(records_of(event_batch(user_attributes=attributes)))
+    assert [one.id for one in kept] == ["1.0"]
+    assert (outcome.disposition.value, outcome.message) == ("skipped", "nothing is left of the profile update")
+    assert len(notes) == 2 + 1  # and the event, which is not planned
+    kept, outcomes, _ = strict(records_of(event_batch(customer_id="ada", user_attributes=attributes)))
+    assert [one.id for one in kept] == ["1.p", "1.0"]
+    assert outcomes == []
+
+
 def test_a_missing_attribute_is_parked(plan: DataPlan) -> None:
     records = records_of(event_batch(custom_event("Article Read"), custom_event("Search")))
     kept, [outcome], [note] = gate(plan, missing_attribute="park")(records)

@@ -20,7 +20,16 @@ from router_core.edits import attributes_of, event_name, with_attributes, with_e
 from router_core.pipeline import _require_each_once
 from router_core.records import Record
 from router_core.telemetry import Telemetry
-from router_core.testing import FakeClock, custom_event, event_batch, record, records_of
+from router_core.testing import (
+    Bench,
+    FakeClock,
+    ScriptedDestination,
+    custom_event,
+    event_batch,
+    in_virtual_time,
+    record,
+    records_of,
+)
 from router_core.transforms.function import UnusableFunction, function_of
 from router_core.transforms.python import _MOST_LEFT_BEHIND, PYTHON, PythonSettings, PythonTransform
 
@@ -180,6 +189,17 @@ async def test_lanes_wait_for_each_other_and_a_cancelled_one_leaves_nothing_behi
     part._function.__globals__["busy"].clear()
     assert len((await part.apply([record()])).records) == 1
     await part.close()
+
+
+@in_virtual_time
+async def test_a_connection_delivers_what_the_function_leaves(make: Make) -> None:
+    part = make("def f(r):\n  if event_name(r) == 'bad': raise ValueError\n  return with_attributes(r, seen=1)\n")
+    async with Bench(destination := ScriptedDestination(), transforms={"mine": part}) as bench:
+        await bench.append(event_batch(custom_event("a"), custom_event("bad")), event_batch(custom_event("b")))
+        await bench.idle()
+        letters = await bench.letters()
+    assert [attributes_of(one) for call in destination.calls for one in call.records] == [{"seen": 1}, {"seen": 1}]
+    assert [(letter.record_id, letter.code) for letter in letters] == [("1.1", "transform_error")]
 
 
 ACTS = st.lists(st.sampled_from(["same", "change", "drop", "raise", "nonsense", "other", "sleep"]), max_size=12)

@@ -117,6 +117,8 @@ def _print_connection(connection: Mapping[str, Any]) -> None:
     table = table_of("Record", "Event type", "Result", "Why", wide=("Why",))
     for one in connection["records"]:
         why = ": ".join(part for part in (one["code"], one["message"]) if part)
+        if any(note.startswith(f"{one['code']} (") and note.endswith(f": {one['message']}") for note in one["notes"]):
+            why = ""  # the note says the same, and the policy as well
         why = "\n".join(part for part in (why, *one["notes"]) if part)
         table.add_row(*(harmless(cell) for cell in (one["record"], one["event_type"], one["result"], why)))
     if connection["records"]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .configurations import to_file, with_archive
+from .configurations import to_file
 from .daemon import Daemon
 
 PLAN = """\
@@ -41,15 +41,18 @@ def event(name: str, **attributes: Any) -> dict[str, Any]:
 def test_the_plan_counts_exactly_and_a_function_that_never_ends_stops_nobody(
     tmp_path: Path, router: Callable[..., Daemon]
 ) -> None:
-    (tmp_path / "plan.yaml").write_text(PLAN)
-    (tmp_path / "never_ends.py").write_text(FUNCTION)
+    folder = tmp_path / "router"  # of the YAML file: relative paths start there
+    folder.mkdir()
+    (folder / "plan.yaml").write_text(PLAN)
+    (folder / "never_ends.py").write_text(FUNCTION)
     policies = {"unknown_events": "park", "unknown_attributes": "strip", "wrong_values": "refuse"}
-    config = to_file(tmp_path / "main.ndjson", data_plan={"path": str(tmp_path / "plan.yaml"), **policies})
-    config = with_archive(config, tmp_path / "archive.ndjson")
-    settings = {"function": "never_ends:patient", "folder": str(tmp_path), "time_limit": "200ms"}
+    config = to_file(tmp_path / "main.ndjson", data_plan={"path": "plan.yaml", **policies})
+    config["outputs"]["other"] = {"destination": "file", "settings": {"path": str(tmp_path / "other.ndjson")}}
+    config["connections"]["other"] = {"input": "server", "output": "other"}
+    settings = {"function": "never_ends:patient", "time_limit": "200ms"}
     config["transforms"] = {"patient": {"transform": "python", "settings": settings}}
     config["connections"]["main"]["transforms"] = ["patient"]
-    daemon = router(config)
+    daemon = router(config, folder=folder)
 
     answer = daemon.post({"events": [event("Bought", price="much")]})
     assert answer.status_code == 400
@@ -58,10 +61,10 @@ def test_the_plan_counts_exactly_and_a_function_that_never_ends_stops_nobody(
     sent = [event("Hangs"), event("Bought", price=1, colour="red"), event("Spins"), event("Nobody planned it")]
     for number in range(3):
         daemon.send({"user_identities": {"customer_id": f"user-{number}"}, "events": sent})
-    for name in ("main", "archive"):
+    for name in ("main", "other"):
         daemon.settled(name)
     counts = {"plan_unknown_attribute": "strip", "plan_unknown_event": "park"}
-    for name in ("main", "archive"):
+    for name in ("main", "other"):
         for code, policy in counts.items():
             daemon.metric_reaches("router_data_plan_breaches_total", 3, connection=name, code=code, policy=policy)
     daemon.metric_reaches("router_data_plan_refusals_total", 1, input="server", code="plan_wrong_value")
