@@ -94,28 +94,41 @@ class DataPlan:
     """A whole plan. Build it with `read_data_plan`."""
 
     def __init__(
-        self, named: Mapping[str, Mapping[str, Attributes]], others: Mapping[str, Attributes], user: Attributes | None
+        self,
+        named: Mapping[str, Mapping[str, Attributes]],
+        others: Mapping[str, Attributes],
+        user: Attributes | None,
+        *,
+        judges_events: bool,
     ) -> None:
+        """`judges_events`: whether the plan speaks of events at all."""
+        self._judges_events = judges_events
         self._named = named
         self._others = others
         self._user = user
 
     def of_event(self, event_type: str, event: EventData) -> list[Breach]:
         """What an event breaks."""
-        if event_type in self._named:
-            name, schemas = name_of(event), self._named[event_type]
+        found = self._of_change(event) if isinstance(event, UserAttributeChange) else []
+        if found or not self._judges_events:
+            return found
+        schemas = self._named.get(event_type)
+        if schemas is not None:
+            name = name_of(event)
             attributes = schemas.get(name) or schemas.get(ANY_NAME)
             if attributes is None:
                 return [Breach(UNKNOWN_EVENT, name, f"is no {event_type} of the data plan")]
-            return attributes.breaches(event.custom_attributes or {})
-        if event_type in self._others:
-            return self._others[event_type].breaches(event.custom_attributes or {})
-        if event_type not in _KNOWN_TYPES:
-            return [Breach(UNKNOWN_EVENT, event_type, "is no event type of the data plan")]
-        if isinstance(event, UserAttributeChange) and event.new is not None and self._user is not None:
-            changed = self._user.breaches({str(event.user_attribute_name): event.new})
-            return [breach for breach in changed if breach.code != MISSING_ATTRIBUTE]
-        return []
+        else:
+            attributes = self._others.get(event_type)
+            if event_type not in _KNOWN_TYPES:
+                return [Breach(UNKNOWN_EVENT, event_type, "is no event type of the data plan")]
+        return attributes.breaches(event.custom_attributes or {}) if attributes is not None else []
+
+    def _of_change(self, event: UserAttributeChange) -> list[Breach]:
+        if self._user is None or event.new is None:
+            return []
+        found = self._user.breaches({str(event.user_attribute_name): event.new})
+        return [breach for breach in found if breach.code != MISSING_ATTRIBUTE]
 
     def of_user(self, attributes: Mapping[str, Any] | None) -> list[Breach]:
         """What the user attributes of a batch break."""
@@ -123,6 +136,7 @@ class DataPlan:
 
 
 _KNOWN_TYPES: Final = frozenset(EventType) - {EventType.UNKNOWN}
+_PROMOTION_ACTIONS: Final = {"1": "view", "2": "click"}  # the web SDK sends the number
 
 
 def name_of(event: EventData) -> str:
@@ -139,7 +153,7 @@ def name_of(event: EventData) -> str:
             return str(event.product_action.action).lower()
         if event.promotion_action is not None:
             action = str(event.promotion_action.action).lower()
-            return f"promotion_{ {'1': 'view', '2': 'click'}.get(action, action) }"
+            return f"promotion_{_PROMOTION_ACTIONS.get(action, action)}"
         if event.product_impressions:
             return "impression"
     return ""
@@ -182,7 +196,7 @@ class _Reader:
         if not self._problems and not self._root.mapping.keys() & {"events", "user_attributes"}:
             self._problem((), "plans nothing.", "Add `events:` or `user_attributes:`.")
         user = self._attributes(("user_attributes",)) if "user_attributes" in self._root.mapping else None
-        return DataPlan(named, others, user)
+        return DataPlan(named, others, user, judges_events="events" in self._root.mapping)
 
     def _mapping(self, *path: str) -> Mapping[str, Node]:
         node = self._root.at(path)

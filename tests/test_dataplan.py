@@ -350,6 +350,13 @@ def test_what_is_wrong_with_a_file_is_told_with_its_place(
     assert what in f"{problem.what} {problem.mend}"
 
 
+def test_a_plan_without_events_judges_none_but_changes_of_user_attributes(tmp_path: Path) -> None:
+    plan = read_data_plan(written(tmp_path, "user_attributes: {properties: {plan: {type: string}}}"))
+    change = {"event_type": "user_attribute_change", "data": {"user_attribute_name": "plan", "new": 3}}
+    records = records_of(event_batch(custom_event("Any"), {"event_type": "made_up"}, change))
+    assert [note.record_id for note in gate(plan)(records)[2]] == ["1.2"]
+
+
 def test_a_pattern_that_backtracks_without_end_is_cut_off(tmp_path: Path) -> None:
     plan = read_data_plan(written(tmp_path, 'user_attributes: {properties: {a: {pattern: "^(a|a)*\\\\1?(?=b)$"}}}'))
     [breach] = plan.of_user({"a": "a" * 200 + "!"})
