@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
@@ -17,6 +19,13 @@ from router_core.plugins import load_plugins
 from router_core.testing import ConfigTest, config_tests
 from router_core.testing.configtests import tests_beside as beside
 from router_core.testing.expectations import differences
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()  # a command sets up logs that write to its own streams
+
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "config"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from router_core.check import load_configuration
@@ -16,6 +18,13 @@ from router_core.errors import ConfigurationError, Unavailable
 from router_core.plangate import PlanNote
 from router_core.plugins import load_plugins
 from router_core.testing import Bench, ScriptedDestination, custom_event, event_batch, in_virtual_time
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()  # a command sets up logs that write to its own streams
+
 
 PLAN = "events: {custom_event: {Search: {properties: {term: {type: string}}}}}\n"
 CONFIG = """\
