@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from router_core.components import ComponentType
+from router_core.components import ComponentType, TransformType
 from router_core.configfile import read_config_file
 from router_core.configtree import KeyPath, Node
 from router_core.configuration import (
@@ -28,11 +29,13 @@ from router_core.configuration import (
     Severity,
     assemble,
 )
+from router_core.dataplan import DataPlan, read_data_plan
 from router_core.draft import SECTIONS, Draft, name_shown, nearest_name, suggestion
 from router_core.errors import ConfigurationError, PluginError, Problem
 from router_core.events import Platform
 from router_core.lint import findings_of
 from router_core.overrides import apply_overrides
+from router_core.plangate import PlanGate, gate_of
 from router_core.plugins import PluginInfo, Plugins, load_plugins
 from router_core.references import resolve_references
 from router_core.schema import configuration_schema
@@ -89,10 +92,12 @@ def load_configuration(
         *_wrong_feeds(draft),
         *_one_port(draft),
     ]
+    parsed = {place: _anchored(model, folder) for place, model in parsed.items()}
+    plans, unusable = _data_plans(settings, folder, draft) if settings is not None else ({}, [])
+    problems += [*unusable, *_unusable_settings(draft, parsed)]
     if problems or settings is None:
         raise ConfigurationError(_in_order(problems))
-    parsed = {place: _anchored(model, folder) for place, model in parsed.items()}
-    configuration = assemble(settings, draft.plugins, parsed, folder)
+    configuration = assemble(settings, draft.plugins, parsed, folder, plans)
     return replace(configuration, findings=tuple(findings_of(configuration, draft)))
 
 
@@ -188,6 +193,43 @@ def _plugin_settings(draft: Draft) -> tuple[dict[tuple[str, str], BaseModel], li
                     what = f"the plugin's settings model failed with {type(error).__name__}."
                     problems.append(draft.problem(path, what, "Tell the plugin's author."))
     return parsed, problems
+
+
+def _unusable_settings(draft: Draft, parsed: Mapping[tuple[str, str], BaseModel]) -> Iterator[Problem]:
+    """What a transform finds wrong with settings that its model takes: a function that is not there, say."""
+    for (section, name), settings in parsed.items():
+        kind = draft.component_type(section, name) if section == "transforms" else None
+        if isinstance(kind, TransformType) and kind.problems is not None:
+            for setting, what, mend in kind.problems(settings):
+                yield draft.problem((section, name, "settings", setting), what, mend)
+
+
+def _data_plans(
+    settings: RouterSettings, folder: Path, draft: Draft
+) -> tuple[dict[tuple[str, str], PlanGate], list[Problem]]:
+    """The data plans by section and entry, each file read once."""
+    plans: dict[Path, DataPlan] = {}
+    gates: dict[tuple[str, str], PlanGate] = {}
+    problems: list[Problem] = []
+    wanted = chain(
+        ((("inputs", name), entry.data_plan) for name, entry in settings.inputs.items()),
+        ((("connections", name), connection.data_plan) for name, connection in settings.connections.items()),
+    )
+    for place, plan in wanted:
+        if plan is None:
+            continue
+        path = folder / plan.path
+        if not path.is_file():
+            what = f"there is no file {plan.path}."
+            problems.append(draft.problem((*place, "data_plan", "path"), what, "Check the path."))
+            continue
+        try:
+            plans[path] = plans.get(path) or read_data_plan(path)
+        except ConfigurationError as error:
+            problems += error.problems
+        else:
+            gates[place] = gate_of(plans[path], plan)
+    return gates, problems
 
 
 def _anchored(value: Any, folder: Path) -> Any:

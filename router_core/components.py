@@ -422,6 +422,8 @@ class TransformType(ComponentType):
 
     create: Callable[[TransformContext], Transform]
     settings: type[ConfigurationSettings] = ConfigurationSettings
+    problems: Callable[[Any], Iterable[tuple[str, str, str]]] | None = None
+    """What is wrong with settings that the model cannot see, as setting, what, and mend; for `router check`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +15,7 @@ from router_core.components import DestinationType, SourceType, TransformType
 from router_core.errors import Problem
 from router_core.events import Platform
 from router_core.filters import Filters
+from router_core.plangate import PlanGate
 from router_core.plugins import Plugins
 from router_core.rules import ForwardingRules
 from router_core.settings import RouterSettings
@@ -55,6 +56,7 @@ class ConfiguredInput:
     """Whether no app or page sends it."""
     att_status: AttStatus | None = None
     """For devices without one."""
+    data_plan: PlanGate | None = field(default=None, compare=False)
 
     @property
     def feed(self) -> str | None:
@@ -97,6 +99,7 @@ class ConfiguredConnection:
     settings: Any = field(repr=False)
     rules: ForwardingRules = field(default_factory=ForwardingRules)
     filters: Filters | None = None
+    data_plan: PlanGate | None = field(default=None, compare=False)
     is_part: bool = False
     """Whether it is for one environment, because the output has settings for development."""
 
@@ -122,8 +125,12 @@ class Configuration:
     outputs: Mapping[str, ConfiguredOutput]
     transforms: Mapping[str, ConfiguredTransform]
     connections: Mapping[str, ConfiguredConnection]
-    """Enabled ones only."""
+    """Enabled ones only, by name; of one with development settings each part."""
     findings: tuple[Finding, ...] = ()
+
+    def parts_of(self, name: str) -> Sequence[ConfiguredConnection]:
+        """What a connection as the file names it consists of: itself, or a part for each environment."""
+        return [one for one in self.connections.values() if one.name.partition(".")[0] == name]
 
 
 DEVELOPMENT = "development"
@@ -147,12 +154,17 @@ def _parts(whole: ConfiguredConnection, development: Any) -> Iterator[Configured
 
 
 def assemble(
-    settings: RouterSettings, plugins: Plugins, parsed: Mapping[tuple[str, str], BaseModel], folder: Path
+    settings: RouterSettings,
+    plugins: Plugins,
+    parsed: Mapping[tuple[str, str], BaseModel],
+    folder: Path,
+    plans: Mapping[tuple[str, str], PlanGate],
 ) -> Configuration:
     """The whole from parts without problems.
 
-    `parsed` holds the plugins' settings by section and entry name, those for development under `development`; a
-    relative `log.path` starts at `folder`.
+    `parsed` holds the plugins' settings by section and entry name, those for development under `development`; `plans`
+    the data plans of inputs and connections, which both parts of a connection share. A relative `log.path` starts at
+    `folder`.
     """
     log = settings.log.model_copy(update={"path": folder / settings.log.path})
     inputs = {
@@ -168,6 +180,7 @@ def assemble(
             custom_feed=entry.custom_feed,
             is_feed=entry.platform is Platform.DATA_FEEDS,
             att_status=entry.att_status,
+            data_plan=plans.get(("inputs", name)),
         )
         for name, entry in settings.inputs.items()
     }
@@ -192,6 +205,7 @@ def assemble(
             settings=parsed["connections", name],
             rules=entry.rules,
             filters=entry.filters,
+            data_plan=plans.get(("connections", name)),
         )
         if entry.enabled:
             connections |= {part.name: part for part in _parts(whole, parsed.get((DEVELOPMENT, entry.output)))}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from router_core.isolation import fault_of
 from router_core.log.port import PARTITIONS, EventLog
 from router_core.logs import logger
 from router_core.pipeline import Pipeline
+from router_core.plangate import PlanNote
 from router_core.plugins import observers_call
 from router_core.rules import Forwarding, ForwardingRules
 from router_core.selection import Selection, Stage
@@ -90,7 +92,12 @@ class Deliverer:
         return Connection(
             configured.name,
             destination=await self._open_destination(configured),
-            pipeline=create_pipeline(configured, transforms, self._suppression),
+            pipeline=create_pipeline(
+                configured,
+                transforms,
+                suppression=self._suppression,
+                noted=partial(self._count_breaches, configured.name),
+            ),
             limits=limits,
             account=self._accounts[output.name],
             log=self._log,
@@ -105,6 +112,10 @@ class Deliverer:
             ),
             report=self._settled,
         )
+
+    def _count_breaches(self, connection: str, notes: Sequence[PlanNote]) -> None:
+        for (code, policy), amount in Counter((note.code, note.policy) for note in notes).items():
+            self._telemetry.count("data_plan_breaches", amount, connection=connection, code=code, policy=policy)
 
     async def _open_destination(self, configured: ConfiguredConnection) -> Destination:
         output = configured.output
@@ -230,7 +241,9 @@ def partition_ranges(lanes: int) -> Sequence[range]:
 def create_pipeline(
     configured: ConfiguredConnection,
     transforms: Sequence[tuple[str, Transform]],
+    *,
     suppression: Suppression | None = None,
+    noted: Callable[[Sequence[PlanNote]], None] = lambda notes: None,
 ) -> Pipeline:
     """A connection's way from the log to its destination, with transforms that are open."""
     source, path = configured.input, configured.path
@@ -258,6 +271,9 @@ def create_pipeline(
         feed=source.feed,
         att_status=source.att_status,
         suppression=suppression,
+        input_plan=source.data_plan,
+        plan=configured.data_plan,
+        noted=noted,
     )
 
 

@@ -34,6 +34,7 @@ from router_core.sampling import is_sampled
 from router_core.values import Duration, Section, Several
 
 Environment = Literal["production", "development"]
+OTHER_ENVIRONMENT: Final = "other_environment"
 _APPS: Final = frozenset(Platform) - {Platform.DATA_FEEDS, Platform.OUT_OF_BAND}
 
 
@@ -175,7 +176,7 @@ def _batch_rules(rules: ForwardingRules, where: str, split_by: str) -> Iterator[
         (only,) = set(rules.environments)
         yield (
             lambda batch, _: environment_of(batch) == only,
-            Skip("other_environment", f"only {only} goes here, by {split_by}"),
+            Skip(OTHER_ENVIRONMENT, f"only {only} goes here, by {split_by}"),
         )
     if (minimum := rules.minimum_app_version) is not None:
         yield (

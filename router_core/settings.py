@@ -138,6 +138,41 @@ class TelemetrySettings(Section):
     )  # fmt: skip
 
 
+class DataPlanSettings(Section):
+    """A data plan, and what becomes of what breaks it, at a connection."""
+
+    path: Path = setting(title="Path", help="The plan's file, YAML or JSON.", example="plan.yaml")
+    unknown_events: Literal["allow", "strip", "park"] = setting(
+        "allow", title="Unknown events", help="Events that the plan does not list. `strip`: they are skipped."
+    )
+    unknown_attributes: Literal["allow", "strip", "park"] = setting(
+        "allow", title="Unknown attributes", help="Attributes that the plan does not list. `strip`: they are taken out."
+    )
+    wrong_values: Literal["allow", "strip", "park"] = setting(
+        "allow", title="Wrong values", help="Values of a wrong type, or that the plan does not allow."
+    )
+    missing_attributes: Literal["allow", "park"] = setting(
+        "allow", title="Missing attributes", help="Attributes that the plan requires and an event does not have."
+    )
+
+
+class InputDataPlanSettings(DataPlanSettings):
+    """A data plan at an input, which can also refuse a batch: then the sender gets a 400 with the place."""
+
+    unknown_events: Literal["allow", "strip", "park", "refuse"] = setting(  # type: ignore[assignment]  # more choices
+        "allow", title="Unknown events", help="Events that the plan does not list. `strip`: they are skipped."
+    )
+    unknown_attributes: Literal["allow", "strip", "park", "refuse"] = setting(  # type: ignore[assignment]
+        "allow", title="Unknown attributes", help="Attributes that the plan does not list. `strip`: they are taken out."
+    )
+    wrong_values: Literal["allow", "strip", "park", "refuse"] = setting(  # type: ignore[assignment]
+        "allow", title="Wrong values", help="Values of a wrong type, or that the plan does not allow."
+    )
+    missing_attributes: Literal["allow", "park", "refuse"] = setting(  # type: ignore[assignment]
+        "allow", title="Missing attributes", help="Attributes that the plan requires and an event does not have."
+    )
+
+
 class InputSettings(Section):
     """A credentialed way in."""
 
@@ -169,6 +204,9 @@ class InputSettings(Section):
     )  # fmt: skip
     max_batches_per_second: int | None = setting(
         None, title="Batches per second", help="Above this rate senders get a 429. Empty: no limit.", example=500, ge=1
+    )
+    data_plan: InputDataPlanSettings | None = setting(
+        None, title="Data plan", help="What is expected of the events that come in here, for all connections."
     )
     settings: PluginSettings = setting(
         default_factory=lambda: Secret({}), title="Settings", help="The source's own settings.", repr=False
@@ -215,6 +253,9 @@ class ConnectionEntry(Section):
         default_factory=ForwardingRules, title="Rules", help="Which users, batches and events are sent."
     )
     filters: Filters | None = setting(None, title="Filters", help="Which names, attributes and identities are sent.")
+    data_plan: DataPlanSettings | None = setting(
+        None, title="Data plan", help="What is expected of the records that go out here, after transforms and filters."
+    )
     return_to_partner: bool = setting(
         False, title="Return to partner", help="Also send what came from this partner's own feed. Off: it is skipped, "
         "as the two would feed each other."

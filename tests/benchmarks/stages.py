@@ -48,6 +48,7 @@ from router_core.telemetry import Telemetry
 from router_core.transport import HttpxTransport
 
 from .bodies import Shape, bodies
+from .gates import data_plan, python_transform
 from .partner import CleverTap
 from .product import KEY, SECRET
 
@@ -135,7 +136,7 @@ async def _stages(shape: Shape, folder: Path, partner: CleverTap) -> Any:
     await log.open(["bench"], connections)
     transport = HttpxTransport()
     try:
-        deliver = await _delivering(shape, wires, partner, transport)
+        deliver = await _delivering(shape, wires, partner, transport, folder)
         yield wires, [*_accepting(wires, log), *_reading(wires, log), *deliver]
     finally:
         await transport.close()
@@ -235,7 +236,7 @@ def _reading(wires: Sequence[bytes], log: EmbeddedLog) -> list[Stage]:
 
 
 async def _delivering(
-    shape: Shape, wires: Sequence[bytes], partner: CleverTap, transport: HttpxTransport
+    shape: Shape, wires: Sequence[bytes], partner: CleverTap, transport: HttpxTransport, folder: Path
 ) -> list[Stage]:
     stored = [
         StoredBatch(seq, "bench", seq, shape.events + 1, seq, 1_700_000_000_000, b"", wire)
@@ -258,7 +259,7 @@ async def _delivering(
     def decode(batch: StoredBatch) -> object:
         return records_from_batch(batch_from_json(batch.body), context)
 
-    def plan(group: Sequence[Record]) -> object:
+    def mapping(group: Sequence[Record]) -> object:
         return plan_of(group, mapper, _UPLOAD)
 
     def encode(call: Call) -> object:
@@ -299,6 +300,18 @@ async def _delivering(
     async def prepare_filtered() -> None:
         await filtered.prepare(stored)
 
+    plan, function = data_plan(folder), python_transform(folder)
+
+    def check(group: Sequence[Record]) -> object:
+        kept, _, notes = plan(group)
+        assert kept
+        assert not notes
+        return kept
+
+    async def transform() -> None:
+        for group in groups:
+            assert len((await function.apply(group)).records) == len(group)
+
     async def upload() -> None:
         for call in calls:
             request = request_for(settings, call.items)
@@ -310,7 +323,9 @@ async def _delivering(
         Stage("deliver: pipeline.prepare, decode within", len(wires), prepare),
         Stage("deliver: the same with 4 rules", len(wires), prepare_ruled),
         Stage("deliver: the same with 50 filters", len(wires), prepare_filtered),
-        Stage("deliver: CleverTap mapping", len(wires), _each(plan, groups)),
+        Stage("deliver: data plan, all events planned", len(wires), _each(check, groups)),
+        Stage("deliver: python transform, one attribute set", len(wires), transform),
+        Stage("deliver: CleverTap mapping", len(wires), _each(mapping, groups)),
         Stage("deliver: encode uploads", len(wires), _each(encode, calls)),
         Stage("deliver: encode and send by httpx", len(wires), upload),
         Stage("deliver: outcomes of an answer", len(wires), _each(outcomes, pairs)),

@@ -204,7 +204,7 @@ def test_rules_and_filters_are_explained_with_their_settings(invoke: Invoke, con
     (found,) = json.loads(invoke(*arguments, "--json", input=lines).stdout)["connections"]
     withheld = "android_advertising_id is left out: limit_ad_tracking is on"
     email = "email is left out by connections.shop_to_file.filters.user_identities"
-    assert [(one["record"], one["code"], one["left_out"]) for one in found["records"]] == [
+    assert [(one["record"], one["code"], one["notes"]) for one in found["records"]] == [
         ("1.p", "", [withheld, email]),
         ("1.0", "", [withheld, email, "email is left out by connections.shop_to_file.filters.event_attributes"]),
         ("1.1", "filtered_event_name", []),
