@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from router_core.components import DestinationType, SourceType
+from router_core.components import DestinationType, SourceType, TransformType
 from router_core.hookspecs import hookimpl
 
 
@@ -14,6 +14,13 @@ def router_sources() -> Iterable[SourceType]:
     from router_core.sources.file import FILE_SOURCE
 
     return [EVENTS_API, FILE_SOURCE]
+
+
+@hookimpl
+def router_transforms() -> Iterable[TransformType]:
+    from router_core.transforms.python import PYTHON
+
+    return [PYTHON]
 
 
 @hookimpl

@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from router_core.components import ComponentType
+from router_core.components import ComponentType, TransformType
 from router_core.configfile import read_config_file
 from router_core.configtree import KeyPath, Node
 from router_core.configuration import (
+    DEVELOPMENT,
     Configuration,
     ConfiguredConnection,
     ConfiguredInput,
@@ -27,10 +29,13 @@ from router_core.configuration import (
     Severity,
     assemble,
 )
+from router_core.dataplan import DataPlan, read_data_plan
 from router_core.draft import SECTIONS, Draft, name_shown, nearest_name, suggestion
 from router_core.errors import ConfigurationError, PluginError, Problem
+from router_core.events import Platform
 from router_core.lint import findings_of
 from router_core.overrides import apply_overrides
+from router_core.plangate import PlanGate, gate_of
 from router_core.plugins import PluginInfo, Plugins, load_plugins
 from router_core.references import resolve_references
 from router_core.schema import configuration_schema
@@ -78,11 +83,21 @@ def load_configuration(
     _drop_empty(root)
     settings, found = _core_settings(draft)
     parsed, wrong = _plugin_settings(draft)
-    problems += [*found, *wrong, *_wrong_types(draft), *_wrong_names(draft), *_wrong_inputs(draft), *_one_port(draft)]
+    problems += [
+        *found,
+        *wrong,
+        *_wrong_types(draft),
+        *_wrong_names(draft),
+        *_wrong_inputs(draft),
+        *_wrong_feeds(draft),
+        *_one_port(draft),
+    ]
+    parsed = {place: _anchored(model, folder) for place, model in parsed.items()}
+    plans, unusable = _data_plans(settings, folder, draft) if settings is not None else ({}, [])
+    problems += [*unusable, *_unusable_settings(draft, parsed)]
     if problems or settings is None:
         raise ConfigurationError(_in_order(problems))
-    parsed = {place: _anchored(model, folder) for place, model in parsed.items()}
-    configuration = assemble(settings, draft.plugins, parsed, folder)
+    configuration = assemble(settings, draft.plugins, parsed, folder, plans)
     return replace(configuration, findings=tuple(findings_of(configuration, draft)))
 
 
@@ -103,8 +118,8 @@ def _drop_empty(root: Node) -> None:
     for section in SECTIONS:
         node = root.child(section)
         for entry in node.mapping.values() if node else ():
-            _drop(entry, "settings")
-            _drop(entry, "transforms")
+            for place in ("settings", "transforms", "rules", "filters"):
+                _drop(entry, place)
 
 
 def _drop(node: Node, name: str) -> None:
@@ -160,18 +175,61 @@ def _plugin_settings(draft: Draft) -> tuple[dict[tuple[str, str], BaseModel], li
     for section in SECTIONS:
         for name in _entries(draft, section):
             model = draft.settings_model(section, name)
-            path = (section, name, "settings")
-            node = draft.root.at(path)
-            if model is None or (node is not None and not isinstance(node.value, dict)):
-                continue  # reported already: by the plugin's name, or by core's models
-            try:
-                parsed[section, name] = model.model_validate(node.plain() if node else {})
-            except ValidationError as error:
-                problems.extend(problems_of(error, draft, path))
-            except Exception as error:  # a plugin's own validator may raise anything; its text may hold a value
-                what = f"the plugin's settings model failed with {type(error).__name__}."
-                problems.append(draft.problem(path, what, "Tell the plugin's author."))
+            if model is None:
+                continue  # reported already, by the plugin's name
+            places = {"settings": section}
+            if section == "outputs" and draft.root.at((section, name, "development_settings")) is not None:
+                places["development_settings"] = DEVELOPMENT
+            for setting, kept_as in places.items():
+                path = (section, name, setting)
+                node = draft.root.at(path)
+                if node is not None and not isinstance(node.value, dict):
+                    continue  # reported already, by core's models
+                try:
+                    parsed[kept_as, name] = model.model_validate(node.plain() if node else {})
+                except ValidationError as error:
+                    problems.extend(problems_of(error, draft, path))
+                except Exception as error:  # a plugin's own validator may raise anything; its text may hold a value
+                    what = f"the plugin's settings model failed with {type(error).__name__}."
+                    problems.append(draft.problem(path, what, "Tell the plugin's author."))
     return parsed, problems
+
+
+def _unusable_settings(draft: Draft, parsed: Mapping[tuple[str, str], BaseModel]) -> Iterator[Problem]:
+    """What a transform finds wrong with settings that its model takes: a function that is not there, say."""
+    for (section, name), settings in parsed.items():
+        kind = draft.component_type(section, name) if section == "transforms" else None
+        if isinstance(kind, TransformType) and kind.problems is not None:
+            for setting, what, mend in kind.problems(settings):
+                yield draft.problem((section, name, "settings", setting), what, mend)
+
+
+def _data_plans(
+    settings: RouterSettings, folder: Path, draft: Draft
+) -> tuple[dict[tuple[str, str], PlanGate], list[Problem]]:
+    """The data plans by section and entry, each file read once."""
+    plans: dict[Path, DataPlan] = {}
+    gates: dict[tuple[str, str], PlanGate] = {}
+    problems: list[Problem] = []
+    wanted = chain(
+        ((("inputs", name), entry.data_plan) for name, entry in settings.inputs.items()),
+        ((("connections", name), connection.data_plan) for name, connection in settings.connections.items()),
+    )
+    for place, plan in wanted:
+        if plan is None:
+            continue
+        path = folder / plan.path
+        if not path.is_file():
+            what = f"there is no file {plan.path}."
+            problems.append(draft.problem((*place, "data_plan", "path"), what, "Check the path."))
+            continue
+        try:
+            plans[path] = plans.get(path) or read_data_plan(path)
+        except ConfigurationError as error:
+            problems += error.problems
+        else:
+            gates[place] = gate_of(plans[path], plan)
+    return gates, problems
 
 
 def _anchored(value: Any, folder: Path) -> Any:
@@ -252,6 +310,17 @@ def _wrong_inputs(draft: Draft) -> Iterator[Problem]:
             if first != name:
                 what = f"the input {first!r} of the same source has the same key."
                 yield draft.problem((*path, "key"), what, "Give each input a key of its own.")
+
+
+def _wrong_feeds(draft: Draft) -> Iterator[Problem]:
+    for name in _entries(draft, "inputs"):
+        text, path = draft.root.text, ("inputs", name)
+        if text(*path, "custom_feed") and text(*path, "partner_feed"):
+            what = "the input is also a partner's feed."
+            yield draft.problem((*path, "custom_feed"), what, "Keep one of `custom_feed` and `partner_feed`.")
+        if text(*path, "act_as") and text(*path, "platform") not in (None, Platform.DATA_FEEDS):
+            what = "only a feed can act as another platform."
+            yield draft.problem((*path, "act_as"), what, "Write `platform: data_feeds`, or remove this line.")
 
 
 def _one_port(draft: Draft) -> Iterator[Problem]:

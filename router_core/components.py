@@ -345,6 +345,10 @@ class Accepts:
     user_identities: Collection[UserIdentity] = frozenset(UserIdentity)
     device_identities: Collection[DeviceIdentity] = frozenset(DeviceIdentity)
 
+    def takes(self, platform: Platform, *, is_feed: bool = False) -> bool:
+        """Whether it takes data of this platform. One that takes Data Feeds takes feeds that act as a platform too."""
+        return platform in self.platforms or (is_feed and Platform.DATA_FEEDS in self.platforms)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -418,6 +422,8 @@ class TransformType(ComponentType):
 
     create: Callable[[TransformContext], Transform]
     settings: type[ConfigurationSettings] = ConfigurationSettings
+    problems: Callable[[Any], Iterable[tuple[str, str, str]]] | None = None
+    """What is wrong with settings that the model cannot see, as setting, what, and mend; for `router check`."""
 
 
 @dataclass(frozen=True, kw_only=True)

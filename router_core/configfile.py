@@ -34,13 +34,13 @@ MAX_NODES: Final = 20_000
 MAX_DEPTH: Final = 40
 
 
-def read_config_file(path: Path) -> tuple[Node, list[Problem]]:
+def read_config_file(path: Path, *, most_values: int = MAX_NODES) -> tuple[Node, list[Problem]]:
     """The file's tree, and what is wrong with its keys and tags.
 
     Raises `ConfigurationError` when there is no tree to speak of: no file, no text, no YAML, no mapping.
     """
     text = _text(path)
-    builder = _Builder(str(path))
+    builder = _Builder(str(path), most_values)
     try:
         root = builder.document(_events(text))
     except ReaderError as error:
@@ -128,8 +128,9 @@ def _scalar(text: str) -> Scalar:
 class _Builder:
     """Builds the tree of one document and keeps the problems that do not stop it."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, most_values: int) -> None:
         self.file = file
+        self.most_values = most_values
         self.problems: list[Problem] = []
         self.anchors: dict[str, Node] = {}
         self.count = 0
@@ -213,8 +214,8 @@ class _Builder:
 
     def _spend(self, place: Place) -> None:
         self.count += 1
-        if self.count > MAX_NODES:
-            raise self._too_much(place, f"the file holds more than {MAX_NODES} values, aliases counted.")
+        if self.count > self.most_values:
+            raise self._too_much(place, f"the file holds more than {self.most_values} values, aliases counted.")
 
     def _too_much(self, place: Place, what: str) -> ConfigurationError:
         return ConfigurationError([Problem(where=str(place), path="", what=what, mend="Make it smaller.")])

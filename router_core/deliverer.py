@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,16 @@ from router_core.components import (
 )
 from router_core.connection import Connection, ConnectionStatus, DeliveryPolicy
 from router_core.delivery import Lane
+from router_core.filters import Filtering
 from router_core.hookspecs import RouterView, SettlementReport
 from router_core.isolation import fault_of
 from router_core.log.port import PARTITIONS, EventLog
 from router_core.logs import logger
 from router_core.pipeline import Pipeline
+from router_core.plangate import PlanNote
 from router_core.plugins import observers_call
-from router_core.selection import Selection
+from router_core.rules import Forwarding, ForwardingRules
+from router_core.selection import Selection, Stage
 from router_core.store import StateFile
 from router_core.suppression import Suppression
 from router_core.telemetry import Telemetry
@@ -88,7 +92,12 @@ class Deliverer:
         return Connection(
             configured.name,
             destination=await self._open_destination(configured),
-            pipeline=create_pipeline(configured, transforms, self._suppression),
+            pipeline=create_pipeline(
+                configured,
+                transforms,
+                suppression=self._suppression,
+                noted=partial(self._count_breaches, configured.name),
+            ),
             limits=limits,
             account=self._accounts[output.name],
             log=self._log,
@@ -103,6 +112,10 @@ class Deliverer:
             ),
             report=self._settled,
         )
+
+    def _count_breaches(self, connection: str, notes: Sequence[PlanNote]) -> None:
+        for (code, policy), amount in Counter((note.code, note.policy) for note in notes).items():
+            self._telemetry.count("data_plan_breaches", amount, connection=connection, code=code, policy=policy)
 
     async def _open_destination(self, configured: ConfiguredConnection) -> Destination:
         output = configured.output
@@ -228,12 +241,40 @@ def partition_ranges(lanes: int) -> Sequence[range]:
 def create_pipeline(
     configured: ConfiguredConnection,
     transforms: Sequence[tuple[str, Transform]],
+    *,
     suppression: Suppression | None = None,
+    noted: Callable[[Sequence[PlanNote]], None] = lambda notes: None,
 ) -> Pipeline:
     """A connection's way from the log to its destination, with transforms that are open."""
-    platform = configured.input.platform
-    selection = Selection(configured.output.type, configured.settings, platform, own_feed=configured.is_loop)
-    return Pipeline(platform, configured.input.channel, transforms, selection, suppression)
+    source, path = configured.input, configured.path
+    stages: list[Stage] = []
+    if configured.rules != ForwardingRules():
+        account = configured.output.name.partition(".")[0]
+        split_by = f"outputs.{account}.development_settings" if configured.is_part else None
+        stages.append(Forwarding(configured.rules, f"{path}.rules", split_by=split_by))
+    if configured.filters is not None:
+        stages.append(Filtering(configured.filters, f"{path}.filters"))
+    selection = Selection(
+        configured.output.type,
+        configured.settings,
+        source.platform,
+        own_feed=configured.is_loop,
+        is_feed=source.is_feed,
+        stages=stages,
+        path=path,
+    )
+    return Pipeline(
+        source.platform,
+        source.channel,
+        transforms,
+        selection,
+        feed=source.feed,
+        att_status=source.att_status,
+        suppression=suppression,
+        input_plan=source.data_plan,
+        plan=configured.data_plan,
+        noted=noted,
+    )
 
 
 def create_transform(

@@ -178,7 +178,7 @@ class Lane:
         """Prepare whole batches again and keep the wanted records; one that is not there any more is skipped."""
         ids = set(wanted)
         whole = {record_id.partition(".")[0] for record_id in ids if record_id.endswith(f".{WHOLE_BATCH}")}
-        records, outcomes = await self._connection.pipeline.prepare(list(group.batches.values()))
+        records, outcomes = await self._connection.pipeline.prepare(list(group.batches.values()), again=True)
         group.records = [r for r in records if r.id in ids or r.id.partition(".")[0] in whole]
         group.outcomes = [o for o in outcomes if o.record_id in ids or o.record_id.partition(".")[0] in whole]
         found = {record.id for record in group.records} | {outcome.record_id for outcome in group.outcomes}
@@ -304,7 +304,7 @@ class Lane:
         """The ids of those of the group's records whose users are to be forgotten as of now."""
         if group.looked_at != self._suppression.version:
             group.looked_at = self._suppression.version
-            group.suppressed = self._suppression.suppressed_of(group.records)
+            group.suppressed = self._suppression.suppressed_of(group.records, group.batches)
         return group.suppressed
 
     def _suppress(self, group: Group, records: Sequence[Record]) -> Sequence[Record]:

@@ -22,6 +22,8 @@ SECTIONS: Final = {"inputs": "source", "transforms": "transform", "outputs": "de
 """The sections of named entries, each with the setting that decides which model its `settings` have."""
 SETTINGS_DEPTH: Final = 3
 """Length of `(section, name, "settings")`, where core's models end and a plugin's begin."""
+PLUGIN_SETTINGS: Final = ("settings", "development_settings")
+"""Names of the places that a plugin's model describes; only outputs have the second."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class Draft:
             if step is None:
                 raise UnknownPlace(found, slot)
             found, slot = (*found, step[0]), step[1]
-            if len(found) == SETTINGS_DEPTH and found[0] in SECTIONS and found[2] == "settings":
+            if len(found) == SETTINGS_DEPTH and found[0] in SECTIONS and found[2] in PLUGIN_SETTINGS:
                 model = self.settings_model(str(found[0]), str(found[1]))
                 slot = Slot(dict[str, Any] if model is None else model)
         return found, slot

@@ -40,7 +40,8 @@ class Ingest:
         self._log = log
         self._telemetry = telemetry
         self._logger = logger(part="ingest")
-        self._intake = CoreIntake(log, telemetry, suppression)
+        plans = {item.name: item.data_plan for item in configuration.inputs.values() if item.data_plan is not None}
+        self._intake = CoreIntake(log, telemetry, suppression, plans)
         self._sources = {
             name: self._create(configuration, name, state)
             for name in sorted({item.type.name for item in configuration.inputs.values()})

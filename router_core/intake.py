@@ -27,6 +27,7 @@ from router_core.events import (
     UserIdentity,
 )
 from router_core.log.port import EventLog, NewBatch, user_hash
+from router_core.plangate import PlanGate, Unplanned
 from router_core.strictjson import strict_json
 from router_core.suppression import Suppression
 from router_core.telemetry import Cell, Telemetry
@@ -65,7 +66,15 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 class CoreIntake:
     """Core's `Intake`; one for the accepting process."""
 
-    def __init__(self, log: EventLog, telemetry: Telemetry, suppression: Suppression | None = None) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        telemetry: Telemetry,
+        suppression: Suppression | None = None,
+        plans: Mapping[str, PlanGate] | None = None,
+    ) -> None:
+        """`plans`: the data plans of inputs by name; only those that refuse something are looked at here."""
+        self._plans = {name: plan for name, plan in (plans or {}).items() if plan.refuses}
         self._log = log
         self._suppression = suppression or Suppression()
         self._telemetry = telemetry
@@ -85,10 +94,15 @@ class CoreIntake:
         results: list[Accepted | None] = []
         new: list[NewBatch] = []
         events = unknown = 0
+        plan = self._plans.get(input.name)
         for index, body in enumerate(bodies):
             try:
                 envelope = envelope_of(body)
+                if plan is not None:
+                    plan.require_accepted(body)
             except InvalidBatch as error:
+                if isinstance(error, Unplanned):
+                    self._telemetry.count("data_plan_refusals", input=input.name, code=error.code)
                 results.append(Accepted(error=error))
                 continue
             if self._suppression.active and self._suppression.covers_body(body):

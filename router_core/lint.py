@@ -10,6 +10,7 @@ from pathlib import Path
 from router_core.configtree import KeyPath, Origin
 from router_core.configuration import Configuration, Finding, Severity
 from router_core.draft import Draft, UnknownPlace
+from router_core.kitfilters import kit_filters
 
 
 def findings_of(configuration: Configuration, draft: Draft) -> Iterator[Finding]:
@@ -18,6 +19,7 @@ def findings_of(configuration: Configuration, draft: Draft) -> Iterator[Finding]
     yield from _unused(configuration, draft)
     yield from _broken_plugins(configuration)
     yield from _platforms(configuration, draft)
+    yield from _deaf_kits(configuration, draft)
     yield from _plain_secrets(draft)
     yield from _open_doors(configuration, draft)
     yield from _closed_folder(configuration, draft)
@@ -59,12 +61,15 @@ def _broken_plugins(configuration: Configuration) -> Iterator[Finding]:
 
 def _platforms(configuration: Configuration, draft: Draft) -> Iterator[Finding]:
     for name, entry in configuration.settings.connections.items():
-        platform = configuration.inputs[entry.input].platform
+        source = configuration.inputs[entry.input]
+        platform = source.platform
         destination = configuration.outputs[entry.output].type
-        if platform not in destination.accepts.platforms:
+        if not destination.accepts.takes(platform, is_feed=source.is_feed):
             what = f"{destination.title} takes nothing from the platform {platform}, so nothing will be sent."
             yield _finding(draft, ("connections", name, "input"), what, "Use an input of another platform.")
-        yield from _bound_settings(draft, ("connections", name, "settings"), platform)
+        yield from _bound_settings(draft, ("connections", name), platform)
+    for name, settings in configuration.settings.inputs.items():
+        yield from _bound_settings(draft, ("inputs", name), settings.platform)
 
 
 def _bound_settings(draft: Draft, path: KeyPath, platform: str) -> Iterator[Finding]:
@@ -79,6 +84,18 @@ def _bound_settings(draft: Draft, path: KeyPath, platform: str) -> Iterator[Find
         if isinstance(platforms, list) and platform not in platforms:
             what = f"means something for {', '.join(map(str, platforms))} only; the input's platform is {platform}."
             yield _finding(draft, place, what, "Remove it.", Severity.NOTE)
+
+
+def _deaf_kits(configuration: Configuration, draft: Draft) -> Iterator[Finding]:
+    for path, connection in {one.path: one for one in configuration.connections.values()}.items():
+        kit, channel = connection.output.type.kit, connection.input.channel
+        by_page = channel == "javascript" and not getattr(connection.settings, "forward_web_requests_server_side", True)
+        if connection.filters is None or kit is None or not (by_page or channel == "native"):
+            continue
+        for setting in kit_filters(connection.filters).unexpressed:
+            what = f"the {kit.name} kit in an app or page cannot keep this filter: it sends for itself, unfiltered."
+            place = (*path.split("."), "filters", setting)
+            yield _finding(draft, place, what, "Block single names, or let the router forward in the kit's place.")
 
 
 def _plain_secrets(draft: Draft) -> Iterator[Finding]:

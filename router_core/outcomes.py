@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,6 +16,15 @@ class Disposition(StrEnum):
     RETRY = "retry"
     REJECTED = "rejected"
     EXPIRED = "expired"
+
+
+class Skip(NamedTuple):
+    """Why a record is not sent."""
+
+    code: str
+    """Short and stable; docs/outcomes.md lists all."""
+    message: str
+    """For people; it names the setting that made it, and holds no value of the record."""
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):

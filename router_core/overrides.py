@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from router_core.configtree import KeyPath, Node, Origin, Place
-from router_core.draft import SECTIONS, SETTINGS_DEPTH, Draft, Slot, UnknownPlace, nearest_name
+from router_core.draft import PLUGIN_SETTINGS, SECTIONS, SETTINGS_DEPTH, Draft, Slot, UnknownPlace, nearest_name
 from router_core.errors import Problem
 
 PREFIX: Final = "ROUTER__"
@@ -32,7 +32,7 @@ class _Override:
     @property
     def order(self) -> tuple[bool, int, str]:
         """Settings of plugins after the names that decide which plugin it is; outer values before inner ones."""
-        return len(self.path) >= SETTINGS_DEPTH and self.path[2] == "settings", len(self.path), self.variable
+        return len(self.path) >= SETTINGS_DEPTH and self.path[2] in PLUGIN_SETTINGS, len(self.path), self.variable
 
     def problem(self, what: str, mend: str) -> Problem:
         return Problem(where=self.variable, path=".".join(self.path), what=what, mend=mend)

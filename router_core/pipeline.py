@@ -1,18 +1,32 @@
-"""From stored batches to the records that a destination gets: decode, transform, select."""
+"""From stored batches to the records that a destination gets: decode, judge, transform, select, judge.
+
+| step | what it sees |
+|---|---|
+| decode | the bytes in the log; takes out advertising ids that nobody may use, and marks events of a feed |
+| input's data plan | what the sender sent |
+| suppression | the bytes in the log: whatever became of an erased user's records, they end here |
+| transforms | what the input stands for, of people who may be delivered |
+| advertising ids and suppression again | what transforms put back or found out |
+| selection: kit, rules, filters | rules see what no filter took out |
+| connection's data plan | what the partner would get |
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import orjson
 
+from router_core.adtracking import AttStatus, without_withheld_ids
 from router_core.components import Transform, Transformed
 from router_core.events import Platform, batch_from_json
+from router_core.feeds import mark_source_feed
 from router_core.isolation import fault_of, isolate
 from router_core.log.port import StoredBatch
 from router_core.outcomes import Disposition, Outcome
-from router_core.records import BatchContext, Record, records_from_batch
+from router_core.plangate import PlanGate, PlanNote
+from router_core.records import BatchContext, Record, records_from_batch, without_received
 from router_core.selection import Selection
 from router_core.suppression import CODE, REASON, Suppression
 
@@ -29,35 +43,95 @@ class Pipeline:
         channel: str,
         transforms: Sequence[tuple[str, Transform]],
         selection: Selection,
+        *,
+        feed: str | None = None,
+        att_status: AttStatus | None = None,
         suppression: Suppression | None = None,
+        input_plan: PlanGate | None = None,
+        plan: PlanGate | None = None,
+        noted: Callable[[Sequence[PlanNote]], None] = lambda notes: None,
     ) -> None:
+        """`feed` is the name that events get as their source feed; `att_status` is for devices without one.
+
+        `input_plan` acts on what came in, `plan` on what is to go out; `noted` gets what breaks them.
+        """
         self._platform = platform
         self._channel = channel
         self._transforms = transforms
         self._select = selection
+        self._feed = feed
+        self._att_status = att_status
+        self._input_plan = input_plan
+        self._plan = plan
+        self._noted = noted
         self.suppression = suppression or Suppression()
 
-    async def prepare(self, batches: Sequence[StoredBatch]) -> tuple[list[Record], list[Outcome]]:
-        """The records to deliver, in order, and an outcome for each record that ends here."""
+    async def prepare(
+        self, batches: Sequence[StoredBatch], *, again: bool = False
+    ) -> tuple[list[Record], list[Outcome]]:
+        """The records to deliver, in order, and an outcome for each record that ends here.
+
+        `again`: they were prepared before, so what breaks a data plan is not told once more.
+        """
+        records, outcomes = await self.transformed(batches, again=again)
+        records, skipped = self.selected(records)
+        records, ended = self.planned(records, again=again)
+        return records, [*outcomes, *skipped, *ended]
+
+    async def transformed(
+        self, batches: Sequence[StoredBatch], *, again: bool = False
+    ) -> tuple[list[Record], list[Outcome]]:
+        """The records as they come out of the transforms, without those of people who are to be forgotten."""
         records: list[Record] = []
         outcomes: list[Outcome] = []
         for stored in batches:
             decoded, malformed = self._decode(stored)
-            if self.suppression.active and self.suppression.covers_body(stored.body):
-                self.suppression.met = True
-                malformed = suppressed(o.record_id for o in malformed) + suppressed(r.id for r in decoded)
-                decoded = []
             records += decoded
             outcomes += malformed
+        if self._input_plan is not None:
+            records, ended = self._judged(self._input_plan, records, again)
+            outcomes += ended
+        if self.suppression.active:
+            records, outcomes = self._without_suppressed(batches, records, outcomes)
         for name, transform in self._transforms:
             records, ended = await self._transform(name, transform, records)
             outcomes += ended
-        if self.suppression.active and self._transforms:  # they may have found out who it is
-            covered = self.suppression.suppressed_of(records)
-            outcomes += suppressed(record.id for record in records if record.id in covered)
-            records = [record for record in records if record.id not in covered]
-        records, skipped = self._select(records)
-        return records, outcomes + skipped
+        if self._transforms:
+            records = self._lawful(records)
+            if self.suppression.active:
+                covered = self.suppression.suppressed_of(records, {stored.seq: stored for stored in batches})
+                outcomes += suppressed(record.id for record in records if record.id in covered)
+                records = [record for record in records if record.id not in covered]
+        return records, outcomes
+
+    def selected(self, records: Sequence[Record]) -> tuple[list[Record], list[Outcome]]:
+        """What rules and filters leave, and a skipped outcome for each other record."""
+        return self._select(records)
+
+    def planned(self, records: Sequence[Record], *, again: bool = False) -> tuple[list[Record], list[Outcome]]:
+        """What the connection's data plan leaves, as the destination gets it, and an outcome for each other record."""
+        if self._plan is None:
+            return list(records), []
+        return self._judged(self._plan, records, again)
+
+    def _judged(self, gate: PlanGate, records: Sequence[Record], again: bool) -> tuple[list[Record], list[Outcome]]:
+        kept, outcomes, notes = gate(records)
+        if notes and not again:
+            self._noted(notes)
+        return kept, outcomes
+
+    def _without_suppressed(
+        self, batches: Sequence[StoredBatch], records: list[Record], outcomes: list[Outcome]
+    ) -> tuple[list[Record], list[Outcome]]:
+        """End all records of batches whose users are to be forgotten, however they had ended already."""
+        covered = {stored.seq for stored in batches if self.suppression.covers_body(stored.body)}
+        if not covered:
+            return records, outcomes
+        self.suppression.met = True
+        before = [outcome for outcome in outcomes if int(outcome.record_id.partition(".")[0]) not in covered]
+        ended = [outcome.record_id for outcome in outcomes if int(outcome.record_id.partition(".")[0]) in covered]
+        ended += [record.id for record in records if record.context.seq in covered]
+        return [record for record in records if record.context.seq not in covered], before + suppressed(ended)
 
     def _decode(self, stored: StoredBatch) -> tuple[list[Record], list[Outcome]]:
         if not stored.body:
@@ -73,9 +147,29 @@ class Pipeline:
             body=stored.body,
         )
         try:
-            return records_from_batch(batch_from_json(stored.body), context)
+            batch = batch_from_json(stored.body)
+            lawful = without_withheld_ids(batch, self._att_status)
+            if lawful is not batch:
+                context = msgspec.structs.replace(context, body=b"")  # it holds the ids
+            records, malformed = records_from_batch(lawful, context)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return [], [Outcome.rejected(f"{stored.seq}.{WHOLE_BATCH}", "malformed_batch", str(error))]
+        if self._feed is not None:
+            mark_source_feed(records, self._feed)
+        return records, malformed
+
+    def _lawful(self, records: Sequence[Record]) -> list[Record]:
+        """The records without ids that a transform put back, or which nobody may use by what a transform changed."""
+        lawful: list[Record] = []
+        taken_from: set[int] = set()
+        seen = batch = None
+        for record in records:
+            if record.batch is not seen:
+                seen, batch = record.batch, without_withheld_ids(record.batch, self._att_status)
+                if batch is not seen:
+                    taken_from.add(record.context.seq)
+            lawful.append(record if batch is seen else msgspec.structs.replace(record, batch=batch))
+        return without_received(lawful, taken_from)
 
     async def _transform(
         self, name: str, transform: Transform, records: Sequence[Record]

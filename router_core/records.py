@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from router_core.events import EventBatch, EventData, Platform, decoded_event
 from router_core.outcomes import Outcome
@@ -31,7 +32,11 @@ class BatchContext(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Request headers that matter later, lower-case: `traceparent`, `x-mp-kits`, `x-mp-bundled-kits`."""
     body: bytes = b""
-    """The batch as it was received, unknown fields included."""
+    """The batch as it was received, unknown fields included.
+
+    Empty where something of the batch was taken out, so that no destination can reach it: by the connection's filters
+    or a data plan (then `EventBatch.events` is empty too), or an advertising id that may not be used.
+    """
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -73,3 +78,27 @@ def records_from_batch(batch: EventBatch, context: BatchContext) -> tuple[list[R
         event_type = data.event_type if type(data) is not EventData else wire.event_type
         records.append(Record(f"{seq}.{index}", event_type, data, batch, context))
     return records, malformed
+
+
+def without_received(records: Sequence[Record], seqs: Collection[int]) -> list[Record]:
+    """The records; those of the batches `seqs` come without what was received: `body`, and the undecoded `events`.
+
+    For batches of which something was taken out: each record of a batch shows the whole of it.
+    """
+    if not seqs:
+        return list(records)
+    kept: list[Record] = []
+    batch: EventBatch | None = None
+    context: BatchContext | None = None
+    for record in records:
+        if record.context.seq not in seqs:
+            kept.append(record)
+            continue
+        if record.context is not context:
+            context = record.context
+            clean_context = replace(context, body=b"")
+        if record.batch is not batch:
+            batch = record.batch
+            clean_batch = replace(batch, events=None)
+        kept.append(replace(record, batch=clean_batch, context=clean_context))
+    return kept

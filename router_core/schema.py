@@ -10,7 +10,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerati
 from pydantic.json_schema import models_json_schema
 
 from router_core.components import DestinationType, SourceType, TransformType
-from router_core.draft import SECTIONS
+from router_core.draft import PLUGIN_SETTINGS, SECTIONS
 from router_core.plugins import PluginInfo, Plugins
 from router_core.settings import RouterSettings
 
@@ -47,7 +47,7 @@ def configuration_schema(plugins: Plugins) -> Schema:
     for name in list(definitions):
         definitions[name] = _with_references(definitions[name])
     for section, definition in _ENTRIES.items():
-        _plug_in(definitions[definition], SECTIONS[section], models[section], references)
+        _plug_in(definitions[definition], section, models[section], references)
     for section in SECTIONS:
         root["properties"][section]["additionalProperties"] = False  # names that the pattern does not match
     return {
@@ -85,10 +85,11 @@ def _can_describe(model: type[BaseModel]) -> bool:
 
 
 def _plug_in(
-    entry: Schema, decides: str, models: list[tuple[str, type[BaseModel]]], references: dict[type[BaseModel], Any]
+    entry: Schema, section: str, models: list[tuple[str, type[BaseModel]]], references: dict[type[BaseModel], Any]
 ) -> None:
     """Bind `settings` of an entry to the plugin that it names, and list the plugins for completion."""
-    if decides == SECTIONS["connections"]:
+    decides = SECTIONS[section]
+    if section == "connections":
         choices = list(dict.fromkeys(model for _, model in models))
         if choices and all(model in references for model in choices):
             entry["properties"]["settings"]["anyOf"] = [references[model] for model in choices]
@@ -98,11 +99,15 @@ def _plug_in(
     entry["allOf"] = [
         {
             "if": {"properties": {decides: {"const": name}}, "required": [decides]},
-            "then": {"properties": {"settings": references[model]}} | _needs_settings(model),
+            "then": {"properties": dict.fromkeys(_places(section), references[model])} | _needs_settings(model),
         }
         for name, model in models
         if model in references
     ]
+
+
+def _places(section: str) -> Sequence[str]:
+    return PLUGIN_SETTINGS if section == "outputs" else PLUGIN_SETTINGS[:1]
 
 
 def _needs_settings(model: type[BaseModel]) -> Schema:

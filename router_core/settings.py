@@ -2,15 +2,13 @@
 
 `RouterSettings` is the root and the only pydantic-settings model; everything below is a plain frozen model. Reading,
 references and checks are in `check.py`. Titles, help, defaults and examples sit on the fields, because the docs and
-the JSON Schema are made from them. `Duration` and `Size` are open to plugins' settings too.
+the JSON Schema are made from them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -18,44 +16,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, Secret, SecretStr, 
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from router_core.components import Settings, setting
+from router_core.adtracking import AttStatus
+from router_core.components import setting
 from router_core.events import Platform
+from router_core.filters import Filters
+from router_core.rules import ForwardingRules
+from router_core.values import Duration, Section, Size
 
-# --- values with a unit -----------------------------------------------------------------------------------------------
-
-_SECONDS: Final = {
-    "ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400),
-}  # fmt: skip
-_BYTES: Final = {
-    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
-    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
-}  # fmt: skip
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?b|)", re.IGNORECASE)
-
-
-def _duration(value: Any) -> Any:
-    """`1h 30m` to a timedelta. ISO 8601 goes on to pydantic; a bare number is refused: nobody can tell its unit."""
-    if isinstance(value, timedelta) or (isinstance(value, str) and value.lstrip("+-").startswith("P")):
-        return value
-    text = value.strip() if isinstance(value, str) else ""
-    if not re.fullmatch(f"(?:{_DURATION_PART.pattern})+", text):
-        raise PydanticCustomError("router_duration", "is not a duration with a unit, such as 200ms, 30s or 24h")
-    try:
-        seconds = sum(Decimal(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
-        return timedelta(seconds=float(seconds))
-    except OverflowError:
-        raise PydanticCustomError("router_duration", "is longer than a duration can be") from None
-
-
-def _size(value: Any) -> Any:
-    """`10GiB` (1024-based) or `10GB` (1000-based) or a number of bytes to bytes."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None or match[2].lower() not in _BYTES:
-        raise PydanticCustomError("router_size", "is not a size, such as 10GiB, 512MiB or a number of bytes")
-    return int(Decimal(match[1]) * _BYTES[match[2].lower()])
+# --- values -----------------------------------------------------------------------------------------------------------
 
 
 def _lower(value: Any) -> Any:
@@ -69,27 +37,6 @@ def _not_empty(value: SecretStr) -> SecretStr:
     return value
 
 
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_duration),
-    WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?\s*(ms|s|m|h|d)\s*)+$|^P"}),
-]
-"""A timedelta written `200ms`, `30s`, `1h 30m`, `7d` or in ISO 8601."""
-
-Size = Annotated[
-    int,
-    BeforeValidator(_size),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 0},
-                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*([kKmMgGtT]?[iI]?[bB])?$"},
-            ]
-        }
-    ),
-]
-"""Bytes, written as a number or as `64MiB`, `10GB`."""
-
 NAME_PATTERN: Final = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """What inputs, outputs, transforms and connections may be called; `__` is left to the environment."""
@@ -101,13 +48,6 @@ PluginSettings = Annotated[Secret[dict[str, Any]], WithJsonSchema({"type": "obje
 
 
 # --- sections ---------------------------------------------------------------------------------------------------------
-
-
-class Section(Settings):
-    """A part of the router's own settings. Its repr shows names only, as a secret may stand at a wrong place."""
-
-    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        return ((None, name) for name in type(self).model_fields)
 
 
 class ListenSettings(Section):
@@ -198,6 +138,41 @@ class TelemetrySettings(Section):
     )  # fmt: skip
 
 
+class DataPlanSettings(Section):
+    """A data plan, and what becomes of what breaks it, at a connection."""
+
+    path: Path = setting(title="Path", help="The plan's file, YAML or JSON.", example="plan.yaml")
+    unknown_events: Literal["allow", "strip", "park"] = setting(
+        "allow", title="Unknown events", help="Events that the plan does not list. `strip`: they are skipped."
+    )
+    unknown_attributes: Literal["allow", "strip", "park"] = setting(
+        "allow", title="Unknown attributes", help="Attributes that the plan does not list. `strip`: they are taken out."
+    )
+    wrong_values: Literal["allow", "strip", "park"] = setting(
+        "allow", title="Wrong values", help="Values of a wrong type, or that the plan does not allow."
+    )
+    missing_attributes: Literal["allow", "park"] = setting(
+        "allow", title="Missing attributes", help="Attributes that the plan requires and an event does not have."
+    )
+
+
+class InputDataPlanSettings(DataPlanSettings):
+    """A data plan at an input, which can also refuse a batch: then the sender gets a 400 with the place."""
+
+    unknown_events: Literal["allow", "strip", "park", "refuse"] = setting(  # type: ignore[assignment]  # more choices
+        "allow", title="Unknown events", help="Events that the plan does not list. `strip`: they are skipped."
+    )
+    unknown_attributes: Literal["allow", "strip", "park", "refuse"] = setting(  # type: ignore[assignment]
+        "allow", title="Unknown attributes", help="Attributes that the plan does not list. `strip`: they are taken out."
+    )
+    wrong_values: Literal["allow", "strip", "park", "refuse"] = setting(  # type: ignore[assignment]
+        "allow", title="Wrong values", help="Values of a wrong type, or that the plan does not allow."
+    )
+    missing_attributes: Literal["allow", "park", "refuse"] = setting(  # type: ignore[assignment]
+        "allow", title="Missing attributes", help="Attributes that the plan requires and an event does not have."
+    )
+
+
 class InputSettings(Section):
     """A credentialed way in."""
 
@@ -215,8 +190,23 @@ class InputSettings(Section):
         None, title="Partner feed", help="Name of the partner whose own data comes in here. Data from a destination "
         "type of this name is not sent back to it, unless a connection says `return_to_partner`.", example="CleverTap",
     )  # fmt: skip
+    custom_feed: Annotated[str, Field(min_length=1)] | None = setting(
+        None, title="Custom feed", help="Name of the feed, if it is one of your own. Each event of a custom or "
+        "partner feed gets the name as the attribute `mParticle Source Feed`.", example="Email Results",
+    )  # fmt: skip
+    act_as: Platform | None = setting(
+        None, title="Act as", help="Treat this feed as data of another platform. Destinations that take feeds or that "
+        "platform get it.", example="ios", platforms={Platform.DATA_FEEDS},
+    )  # fmt: skip
+    att_status: AttStatus | None = setting(
+        None, title="ATT status", help="App Tracking Transparency status of devices that name none.",
+        example="not_determined", platforms={Platform.IOS, Platform.TVOS, Platform.DATA_FEEDS},
+    )  # fmt: skip
     max_batches_per_second: int | None = setting(
         None, title="Batches per second", help="Above this rate senders get a 429. Empty: no limit.", example=500, ge=1
+    )
+    data_plan: InputDataPlanSettings | None = setting(
+        None, title="Data plan", help="What is expected of the events that come in here, for all connections."
     )
     settings: PluginSettings = setting(
         default_factory=lambda: Secret({}), title="Settings", help="The source's own settings.", repr=False
@@ -240,6 +230,11 @@ class OutputSettings(Section):
         default_factory=lambda: Secret({}), title="Settings", help="The destination's configuration settings.",
         repr=False,
     )  # fmt: skip
+    development_settings: PluginSettings | None = setting(
+        None, title="Development settings", help="Configuration settings for batches of the environment `development`, "
+        "complete. Each connection then has a second part, `NAME.development`. Without them, `settings` serve both.",
+        repr=False,
+    )  # fmt: skip
 
 
 class ConnectionEntry(Section):
@@ -253,6 +248,13 @@ class ConnectionEntry(Section):
     )  # fmt: skip
     settings: PluginSettings = setting(
         default_factory=lambda: Secret({}), title="Settings", help="The destination's connection settings.", repr=False
+    )
+    rules: ForwardingRules = setting(
+        default_factory=ForwardingRules, title="Rules", help="Which users, batches and events are sent."
+    )
+    filters: Filters | None = setting(None, title="Filters", help="Which names, attributes and identities are sent.")
+    data_plan: DataPlanSettings | None = setting(
+        None, title="Data plan", help="What is expected of the records that go out here, after transforms and filters."
     )
     return_to_partner: bool = setting(
         False, title="Return to partner", help="Also send what came from this partner's own feed. Off: it is skipped, "

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from router_core.errors import LogError
 from router_core.identifiers import CUSTOMER_ID, USER_TYPES, Identifier, Identifiers, identifiers_in, identifiers_of
 from router_core.log.files import open_precious
+from router_core.log.port import StoredBatch
 from router_core.logs import logger
 from router_core.records import Record
 
@@ -66,8 +67,12 @@ class Hashes:
         if is_customer_id:
             self._customers.setdefault(request, set()).add(digest)
 
-    def whose(self, found: Identifiers) -> set[int]:
-        """The requests whose person a batch with these identifiers is about."""
+    def whose(self, found: Identifiers, received: Identifiers | None = None) -> set[int]:
+        """The requests whose person a batch with these identifiers is about.
+
+        `received`: what it named as it came in, if `found` is what transforms and filters made of it. Whose customer it
+        is, and whether it is of somebody unknown on a device, is then told by that: a filter may have taken it out.
+        """
         own = [self.digest(identifier) for identifier in found.own]
         hits = [known for digest in own for known in self._known.get(digest, ())]
         hits += [
@@ -81,10 +86,11 @@ class Hashes:
         people = {known.request for known in hits if known.reach is Reach.REQUESTED}
         if all(known.request in people for known in hits):
             return people
-        customers = {d for d, (kind, _) in zip(own, found.own, strict=True) if kind == CUSTOMER_ID}
-        is_anonymous = not any(kind in USER_TYPES for kind, _ in found.own)
+        named = found.own if received is None else [*found.own, *received.own]
+        customers = {self.digest(identifier) for identifier in named if identifier[0] == CUSTOMER_ID}
+        by_device = received is None and not any(kind in USER_TYPES for kind, _ in named)
         for request, reach in hits:
-            fits = is_anonymous if reach is Reach.DEVICE else not self._is_another(request, customers)
+            fits = by_device if reach is Reach.DEVICE else not self._is_another(request, customers)
             if fits:
                 people.add(request)
         return people
@@ -183,25 +189,31 @@ class Suppression:
         found = identifiers_in(body)
         return found is not None and bool(self._hashes.whose(found))
 
-    def suppressed_of(self, records: Iterable[Record]) -> set[str]:
+    def suppressed_of(self, records: Iterable[Record], batches: Mapping[int, StoredBatch]) -> set[str]:
         """The ids of those records that are of somebody suppressed, as they are and as they were received.
 
-        Records of one batch come one behind the other; it is looked at once.
+        `batches` holds their batches by position: filters may have taken from a record what tells whose it is. Records
+        of one batch come one behind the other; it is looked at once.
         """
         if self._hashes is None or not self.active:
             return set()
         found: set[str] = set()
         seq, batch, covered, is_covered = -1, None, False, False
+        received = _NOBODY
         for record in records:
             if record.context.seq != seq:
                 seq, batch = record.context.seq, None
-                covered = self.covers_body(record.context.body)
+                received = identifiers_in(batches[seq].body) or _NOBODY
+                covered = bool(self._hashes.whose(received))
             if record.batch is not batch:
                 batch = record.batch
-                is_covered = covered or bool(self._hashes.whose(identifiers_of(batch)))
+                is_covered = covered or bool(self._hashes.whose(identifiers_of(batch), received))
             if is_covered:
                 found.add(record.id)
         return found
+
+
+_NOBODY: Final = Identifiers([], [])
 
 
 def hashes_of(salt: bytes, people: Mapping[int, Iterable[tuple[Identifier, Reach]]]) -> Hashes:

@@ -56,6 +56,13 @@ METRICS: Final[Mapping[str, Metric]] = {
     "erasures_open": Metric("gauge", "Erasures that are not complete."),
     "erased_batches": Metric("counter", "Batches overwritten by erasures."),
     "unknown_fields": Metric("counter", "Fields that mParticle's model does not know; they are kept.", ("input",)),
+    "data_plan_refusals": Metric("counter", "Batches refused by an input's data plan, by code.", ("input", "code")),
+    "data_plan_breaches": Metric(
+        "counter", "What breaks a data plan, counted when it is first read.", ("connection", "code", "policy")
+    ),
+    "transform_failures": Metric(
+        "counter", "Calls of a python transform that failed.", ("connection", "transform", "code")
+    ),
     "requests": Metric("counter", "HTTP requests of sources by answer.", ("source", "status")),
     "acknowledge_seconds": Metric("histogram", "From a whole request to its durable answer.", ("source",)),
     "delivered_records": Metric("counter", "Records that the partner has taken.", ("connection",)),

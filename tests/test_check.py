@@ -24,6 +24,7 @@ from router_core.components import (
     ConfigurationSettings,
     ConnectionSettings,
     DestinationType,
+    Kit,
     SourceType,
     TransformType,
     setting,
@@ -31,7 +32,7 @@ from router_core.components import (
 from router_core.errors import ConfigurationError, Problem
 from router_core.events import Platform
 from router_core.plugins import PluginInfo, Plugins
-from router_core.settings import Duration
+from router_core.values import Duration
 
 # --- a small partner --------------------------------------------------------------------------------------------------
 
@@ -117,6 +118,7 @@ def make_plugins(*more: PluginInfo) -> Plugins:
             SourceType(**words("http_in"), needs_key=True, needs_secret=True, input_settings=Reading),
             SourceType(**words("pixel"), needs_key=True, channel="native"),
             SourceType(**words("open_in")),
+            SourceType(**words("pages"), needs_key=True, channel="native"),
         ],
         transforms=[TransformType(**words("enrich"), settings=Enricher)],
         destinations=[
@@ -127,6 +129,10 @@ def make_plugins(*more: PluginInfo) -> Plugins:
                 accepts=Accepts(platforms={Platform.WEB, Platform.IOS}),
             ),
             DestinationType(**words("plain")),
+            DestinationType(**words("open"), configuration_settings=Account, connection_settings=Line),
+            DestinationType(
+                **words("kitted"), configuration_settings=Account, kit=Kit(module_id=9, name="Kitted", event_types=())
+            ),
             DestinationType(**words("future"), contract=99),
         ],
     )
@@ -264,6 +270,7 @@ def test_paths_in_settings_of_plugins_start_at_the_folder_of_the_file(load: Load
 # --- problems, each with place and mend -------------------------------------------------------------------------------
 
 PARTNER = "outputs.partner_eu.settings"
+CONNECTION = "connections.shop_to_partner"
 
 
 @pytest.mark.parametrize(
@@ -516,6 +523,17 @@ def test_a_required_setting_that_only_the_environment_could_give_points_at_the_v
          "Partner takes nothing from the platform roku", "another platform", Severity.WARNING),
         ([("platform: web", "platform: ios"), ("user_id: email", "forward: false")], 23,
          "connections.shop_to_partner.settings.forward", "web only", "Remove", Severity.NOTE),
+        ([("    transforms: [ids]\n", "    transforms: [ids]\n    rules: {minimum_app_version: '2'}\n"),
+          ("platform: web", "platform: data_feeds"), ("destination: partner", "destination: open"),
+          ("      region: eu1\n", "")], 22, "connections.shop_to_partner.rules.minimum_app_version",
+         "the input's platform is data_feeds", "Remove", Severity.NOTE),
+        ([("platform: web", "platform: web\n    att_status: denied")], 5, "inputs.shop.att_status",
+         "means something for data_feeds, ios, tvos only", "Remove", Severity.NOTE),
+        ([("source: http_in", "source: pages"), ("destination: partner", "destination: kitted"),
+          ("      region: eu1\n", "    development_settings: {account_id: A, passcode: '${env:HASH_KEY}'}\n"),
+          ("settings: {user_id: email}", "filters: {event_names: {allow: [A]}}")], 23,
+         "connections.shop_to_partner.filters.event_names", "the Kitted kit in an app or page cannot keep this filter",
+         "Block single names", Severity.WARNING),
         ([("${file:passcode}", "in-plain-sight")], 16, f"{PARTNER}.passcode", "plain text", "${file:/path}",
          Severity.WARNING),
         ([("${env:SHOP_SECRET}", "in-plain-sight")], 6, "inputs.shop.secret", "plain text", "${env:NAME}",
@@ -603,10 +621,16 @@ DOCUMENT: dict[str, Any] = {
                 "labels": {"a": "b"}, "tags": ["a"], "proxy": {"host": "h", "password": "p", "port": 1},
                 "cache": {"kind": "file", "name": "n"},
             },
+            "development_settings": {"account_id": "D", "passcode": "d", "labels": {"a": "b"}},
         }
     },
     "connections": {
-        "c": {"input": "shop", "output": "eu", "transforms": ["ids"], "settings": {"user_id": "email"}, "enabled": True}
+        "c": {
+            "input": "shop", "output": "eu", "transforms": ["ids"], "settings": {"user_id": "email"}, "enabled": True,
+            "rules": {"minimum_app_version": "2.4", "event_attribute": {"name": "n", "value": "v"},
+                      "consent": {"any_of": [{"gdpr": "g"}]}},
+            "filters": {"event_names": {"block": ["e"]}, "event_attributes": {"allow": {"e": ["a"]}}},
+        }
     },
 }  # fmt: skip
 PATHS = [path for path in tree(DOCUMENT) if path]
@@ -738,9 +762,12 @@ def test_the_schema_describes_core_and_plugins() -> None:
     definitions = schema["$defs"]
     assert schema["additionalProperties"] is False
     output = definitions["OutputSettings"]
-    assert output["properties"]["destination"]["anyOf"][0]["enum"] == ["future", "partner", "plain"]
+    assert output["properties"]["destination"]["anyOf"][0]["enum"] == ["future", "kitted", "open", "partner", "plain"]
     (rule,) = [rule for rule in output["allOf"] if rule["if"]["properties"]["destination"]["const"] == "partner"]
-    assert rule["then"] == {"properties": {"settings": {"$ref": "#/$defs/Account"}}, "required": ["settings"]}
+    account = {"$ref": "#/$defs/Account"}
+    assert rule["then"] == {
+        "properties": {"settings": account, "development_settings": account}, "required": ["settings"],
+    }  # fmt: skip
     account = definitions["Account"]["properties"]
     assert account["region"]["default"] == "eu1"
     assert account["region"]["examples"] == ["eu1"]
@@ -801,3 +828,73 @@ def test_the_schema_of_an_installation_without_plugins_still_describes_core() ->
     schema = configuration_schema(Plugins(pluggy.PluginManager("router"), []))
     assert cast(dict[str, Any], schema["$defs"])["OutputSettings"]["allOf"] == []
     assert issubclass(Account, BaseModel)
+
+
+# --- rules, filters, feeds, development -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("edits", "line", "path", "what", "mend"),
+    [
+        ([("settings: {user_id: email}", "filters: {evnt_names: {block: [a]}}")], 23,
+         f"{CONNECTION}.filters.evnt_names", "unknown setting 'evnt_names'", "Did you mean 'event_names'?"),
+        ([("settings: {user_id: email}", "filters: {event_types: {block: [navigaton]}}")], 23,
+         f"{CONNECTION}.filters.event_types.block[0]", "'navigaton' is none of the choices", "'navigation'"),
+        ([("settings: {user_id: email}", "filters: {event_names: {}}")], 23, f"{CONNECTION}.filters.event_names",
+         "needs one of the two lists: `allow`, or `block`", ""),
+        ([("settings: {user_id: email}", "filters: {event_names: [a]}")], 23, f"{CONNECTION}.filters.event_names",
+         "must be a mapping", ""),
+        ([("settings: {user_id: email}", "rules: {logged_in_user_only: true}")], 23,
+         f"{CONNECTION}.rules.logged_in_user_only", "unknown setting", "'logged_in_users_only'"),
+        ([("settings: {user_id: email}", "rules:\n      maximum_data_age: 24")], 24,
+         f"{CONNECTION}.rules.maximum_data_age", "is not a duration", "24h"),
+        ([("settings: {user_id: email}", "rules:\n      user_sampling_percent: 101")], 24,
+         f"{CONNECTION}.rules.user_sampling_percent", "at most 100", ""),
+        ([("settings: {user_id: email}", "rules:\n      consent: {any_of: [{ccpa: sale}]}")], 24,
+         f"{CONNECTION}.rules.consent.any_of[0].ccpa", "none of the choices", "data_sale_opt_out"),
+        ([("platform: web", "platform: web\n    act_as: ios")], 5, "inputs.shop.act_as",
+         "only a feed can act as another platform", "platform: data_feeds"),
+        ([("platform: web", "platform: web\n    custom_feed: a\n    partner_feed: b")], 5, "inputs.shop.custom_feed",
+         "also a partner's feed", "Keep one"),
+        ([("      region: eu1\n", "      region: eu1\n    development_settings: {account_id: A2}\n")], 18,
+         "outputs.partner_eu.development_settings.passcode", "is required", "${env:NAME}"),
+        ([("      region: eu1\n", "    development_settings: {account_id: A, passcode: '${env:HASH_KEY}', regoin: x}\n")
+         ], 17, "outputs.partner_eu.development_settings.regoin", "unknown setting", "Did you mean 'region'?"),
+    ],
+)  # fmt: skip
+def test_wrong_rules_filters_and_feeds_are_named_with_line_and_mend(
+    load: Load, tmp_path: Path, edits: list[tuple[str, str]], line: int, path: str, what: str, mend: str
+) -> None:
+    (problem,) = problems_of(load, changed(*edits))
+    assert (problem.where, problem.path) == (f"{tmp_path}/router.yaml:{line}", path)
+    assert what in problem.what
+    assert mend in problem.mend
+
+
+def test_an_output_with_settings_for_development_makes_two_parts_of_a_connection(load: Load) -> None:
+    development = "    development_settings: {account_id: A2, passcode: '${env:HASH_KEY}'}\n"
+    edit = ("      region: eu1\n", f"      region: sg1\n{development}")
+    configuration = load(changed(edit))
+    one, two = configuration.connections.values()
+    assert (one.name, two.name) == ("shop_to_partner", "shop_to_partner.development")
+    assert (one.rules.environments, two.rules.environments) == (("production",), ("development",))
+    assert (one.output.name, two.output.name) == ("partner_eu", "partner_eu.development")
+    assert (one.output.settings.region, two.output.settings.region) == ("sg1", "eu1")  # nothing is taken over
+    assert two.output.settings.passcode.get_secret_value() == "hash-key"
+    assert one.path == two.path == "connections.shop_to_partner"
+    assert one.is_part
+    assert two.is_part
+    only = changed(edit, ("settings: {user_id: email}", "rules: {environments: [development]}"))
+    assert list(load(only).connections) == ["shop_to_partner.development"]
+    environ = {"ROUTER__OUTPUTS__PARTNER_EU__DEVELOPMENT_SETTINGS__REGION": "sg1"}
+    assert load(changed(edit), environ).connections[two.name].output.settings.region == "sg1"
+
+
+def test_a_feed_that_acts_as_a_platform_is_of_it(load: Load) -> None:
+    edit = ("platform: web", "platform: data_feeds\n    act_as: ios\n    custom_feed: Orders")
+    source = load(changed(edit)).inputs["shop"]
+    assert (source.platform, source.is_feed, source.feed, source.channel) == (
+        Platform.IOS, True, "Orders", "server_to_server",
+    )  # fmt: skip
+    unbound = load(changed(("platform: web", "platform: data_feeds"))).findings
+    assert [finding.path for finding in unbound] == ["connections.shop_to_partner.input"]

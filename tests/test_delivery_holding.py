@@ -369,7 +369,7 @@ async def test_a_letter_for_a_whole_batch_is_replayed_as_all_of_its_records() ->
     async with Bench(partner := ScriptedDestination()) as bench:
         whole = Outcome.rejected("1.b", "malformed_batch")
         mended = bench.connection.pipeline.prepare
-        bench.connection.pipeline.prepare = lambda batches: _ended([whole])  # type: ignore[method-assign]
+        bench.connection.pipeline.prepare = lambda batches, **_: _ended([whole])  # type: ignore[method-assign]
         await bench.append(events(2), user=ANN)
         await bench.idle()
         assert [letter.record_id for letter in await bench.letters()] == ["1.b"]

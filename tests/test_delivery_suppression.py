@@ -9,13 +9,18 @@ from pathlib import Path
 import msgspec
 import orjson
 
-from router_core.components import Limits, Transform, Transformed
+from router_core.components import DestinationType, Limits, Transform, Transformed
+from router_core.erasurefile import opened
 from router_core.errors import InvalidCredentials, Unavailable
+from router_core.events import Platform
+from router_core.filters import Filtering, Filters
 from router_core.outcomes import Outcome
+from router_core.pipeline import Pipeline
 from router_core.records import Record
+from router_core.selection import Selection
 from router_core.testing import Bench, ScriptedDestination, in_virtual_time
 
-from .people import ask, batch, suppression_of
+from .people import ask, batch, erasure_of, suppression_of
 
 
 def users_of(partner: ScriptedDestination) -> list[set[str]]:
@@ -56,6 +61,28 @@ async def test_a_group_in_memory_loses_the_users_records_before_the_next_try(tmp
         assert users_of(partner) == [{"ann", "bob"}, {"bob"}, {"bob"}]
         assert skipped(bench) == 3
         assert await bench.letters() == []
+
+
+@in_virtual_time
+async def test_a_filter_of_identities_does_not_lose_records_of_others_on_the_same_device(tmp_path: Path) -> None:
+    partner = ScriptedDestination(Unavailable())
+    async with Bench(partner, suppression=suppression_of(tmp_path)) as bench:
+        filters = Filtering(Filters.model_validate({"user_identities": {"block": ["customer_id"]}}), "filters")
+        kind = DestinationType(name="p", title="P", summary="", create=lambda _: partner)
+        selection = Selection(kind, None, Platform.DATA_FEEDS, stages=[filters])
+        suppression = bench.connection.suppression
+        bench.connection.pipeline = Pipeline(
+            Platform.DATA_FEEDS, "server_to_server", [], selection, suppression=suppression
+        )
+        await bench.append(batch("bob", mp_deviceid="D-1"))
+        await partner.called()
+        ask(tmp_path, ("customer_id", "ann"))
+        with opened(tmp_path) as file:
+            file.collected(erasure_of(tmp_path), {"mp_deviceid": ["D-1"]})
+        suppression.refresh()
+        await bench.idle()
+        assert [[record.batch.user_identities for record in call.records] for call in partner.calls] == [[{}], [{}]]
+        assert skipped(bench) == 0
 
 
 @in_virtual_time

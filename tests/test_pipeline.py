@@ -261,3 +261,27 @@ def _json(value: Any) -> bytes:
         return orjson.dumps(value)
     except TypeError:  # an integer that orjson does not write
         return msgspec.json.encode(value)
+
+
+@pytest.mark.parametrize("feed", [None, "Email Results"])
+async def test_events_of_a_named_feed_say_so_before_any_transform(feed: str | None) -> None:
+    seen: list[Record] = []
+
+    def look(records: Sequence[Record]) -> Transformed:
+        seen.extend(records)
+        return same(records)
+
+    body = event_batch(
+        custom_event("a", custom_attributes={"x": 1, "mParticle Source Feed": "made up"}), {"event_type": "opt_out"},
+        customer_id="c",
+    )  # fmt: skip
+    kind = DestinationType(name="p", title="P", summary="", create=lambda _: pytest.fail("never created"))
+    selection = Selection(kind, None, Platform.DATA_FEEDS)
+    line = Pipeline(Platform.DATA_FEEDS, "server_to_server", [("t", By(look))], selection, feed=feed)
+    records, _ = await line.prepare([stored_batch(body)])
+    assert records == seen
+    attributes = [record.event.custom_attributes for record in records if record.event is not None]
+    if feed is None:
+        assert attributes == [{"x": 1, "mParticle Source Feed": "made up"}, None]
+    else:
+        assert attributes == [{"x": 1, "mParticle Source Feed": feed}, {"mParticle Source Feed": feed}]

@@ -51,10 +51,29 @@ def test_only_the_platforms_that_it_takes_are_sent(platform: Platform) -> None:
     assert code(profile_update(), platform=platform) == expected
 
 
+@pytest.mark.parametrize(
+    ("taken", "platform", "is_feed", "expected"),
+    [
+        ({Platform.IOS}, Platform.DATA_FEEDS, True, "unsupported_platform"),
+        ({Platform.IOS}, Platform.IOS, True, None),
+        ({Platform.IOS}, Platform.ROKU, True, "unsupported_platform"),
+        ({Platform.DATA_FEEDS}, Platform.DATA_FEEDS, True, None),
+        ({Platform.DATA_FEEDS}, Platform.ROKU, True, None),
+        ({Platform.DATA_FEEDS}, Platform.ROKU, False, "unsupported_platform"),
+    ],
+)
+def test_feeds_go_where_feeds_or_the_platform_that_they_act_as_are_taken(
+    taken: set[Platform], platform: Platform, is_feed: bool, expected: str | None
+) -> None:
+    skip = Selection(destination(platforms=taken), None, platform, is_feed=is_feed).reason(record())
+    assert (skip.code if skip else None) == expected
+
+
 def test_a_partners_own_feed_does_not_go_back() -> None:
-    own = Selection(destination(), None, Platform.IOS, own_feed=True)
+    own = Selection(destination(), None, Platform.IOS, own_feed=True, path="connections.web")
     assert own.reason(record()) == own.reason(profile_update()) == (
-        "own_feed", "it came from Partner's own feed and does not go back",
+                "own_feed",
+        "it came from Partner's own feed and does not go back: connections.web.return_to_partner is off",
     )  # fmt: skip
 
 

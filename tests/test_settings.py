@@ -10,11 +10,10 @@ import pytest
 from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
 from router_core import settings
-from router_core.settings import Duration, InputSettings, LogSettings, OutputSettings, RouterSettings, Size
+from router_core.settings import InputSettings, LogSettings, OutputSettings, RouterSettings
+from router_core.values import Duration, Section, Size
 
-SECTIONS = [
-    model for model in vars(settings).values() if isinstance(model, type) and issubclass(model, settings.Section)
-]
+SECTIONS = [model for model in vars(settings).values() if isinstance(model, type) and issubclass(model, Section)]
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,19 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from router_core.components import SourceInput
 from router_core.erasurefile import opened
 from router_core.errors import LogDamaged
-from router_core.events import Platform
+from router_core.events import Platform, batch_from_json
+from router_core.filters import Filtering, Filters
 from router_core.intake import CoreIntake
 from router_core.log.memory import MemoryLog
+from router_core.records import BatchContext, records_from_batch
 from router_core.suppression import Suppression, holds_any
 from router_core.telemetry import Telemetry
+from router_core.testing import stored_batch
 
 from .people import ask, batch, erasure_of, suppression_of
 
@@ -73,6 +77,32 @@ def test_ids_that_were_found_count_where_they_cannot_be_somebody_elses(tmp_path:
         batch(device_info={"ios_idfv": "V"}),
     ):
         assert not suppression.covers_body(body)
+
+
+def test_a_filter_of_identities_does_not_make_somebody_else_the_erased_person(tmp_path: Path) -> None:
+    ask(tmp_path, ("customer_id", "c-1"))
+    found(tmp_path, email=["a@b.c"], mp_deviceid=["D-1"])
+    suppression = suppression_of(tmp_path)
+    somebody = {"customer_id": "c-2", "email": "a@b.c"}  # of the same family, and on the same device
+    bodies = [
+        batch(user_identities=somebody, mp_deviceid="D-1"),
+        batch("c-2", mp_deviceid="D-1"),
+        batch(mp_deviceid="D-1"),  # nobody knows of whom, so it may be of the erased person
+        batch("c-1"),
+    ]
+    for block in ([], ["customer_id"], ["customer_id", "email"]):
+        filters = Filtering(Filters.model_validate({"user_identities": {"block": block}}), "filters")
+        batches = {seq: stored_batch(body, seq=seq) for seq, body in enumerate(bodies, 1)}
+        context = BatchContext(seq=0, input="shop", platform=Platform.DATA_FEEDS)
+        records = [
+            record
+            for seq, body in enumerate(bodies, 1)
+            for record in records_from_batch(batch_from_json(body), replace(context, seq=seq, body=body))[0]
+        ]
+        filtered, _ = filters(records)
+        covered = suppression.suppressed_of(filtered, batches)
+        assert {record.context.seq for record in filtered if record.id in covered} == {3, 4}
+    suppression.close()
 
 
 def test_a_process_notices_what_another_has_stored(tmp_path: Path) -> None:

@@ -169,5 +169,5 @@ async def test_a_bench_tells_of_a_lane_that_failed() -> None:
             await bench.idle()
 
 
-async def _broken(batches: object) -> tuple[list[Record], list[Outcome]]:
+async def _broken(batches: object, *, again: bool = False) -> tuple[list[Record], list[Outcome]]:
     raise ZeroDivisionError

@@ -23,13 +23,14 @@ from router_core.cli import (
     schema,
     send,
     status,
+    test,
 )
 from router_core.cli.printing import print_error, print_json
 from router_core.errors import ConfigurationError, PluginError, RouterError
 from router_core.plugins import Plugins, load_plugins
 
 COMMANDS = (
-    run, check, send, explain, status, dead_letters, erase, erasures, allow_again, plugins, describe, schema,
+    run, check, test, send, explain, status, dead_letters, erase, erasures, allow_again, plugins, describe, schema,
 )  # fmt: skip
 _OWN = {module.__name__.rpartition(".")[2].replace("_", "-") for module in COMMANDS}
 

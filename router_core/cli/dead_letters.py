@@ -178,7 +178,7 @@ async def _require_known(log: EventLog, configuration: Configuration, connection
     """A name may be that of a connection that is gone, as long as it left letters behind."""
     from router_core.cli.options import unknown_name
 
-    known = configuration.settings.connections
+    known = dict.fromkeys([*configuration.connections, *configuration.settings.connections])
     if connection is not None and connection not in known and not await log.letters(connection, limit=1):
         raise unknown_name("connection", connection, known, "'--connection'")
 

@@ -18,7 +18,7 @@ from router_core.components import ComponentType, DestinationType, Limits, Sourc
 from router_core.draft import Slot, fields_of
 from router_core.events import DeviceIdentity, EventType, Platform, UserIdentity
 from router_core.plugins import PluginInfo, Plugins
-from router_core.settings import Size
+from router_core.values import Size
 
 _DEEPEST: Final = 4
 _SIZE: Final = Size.__metadata__[0]  # type: ignore[attr-defined]  # Annotated has it

@@ -83,21 +83,10 @@ def _disabled(configuration: Configuration, source: str) -> list[str]:
 
 def _rehearse(connections: Sequence[ConfiguredConnection], batches: Sequence[StoredBatch]) -> Sequence[Rehearsal]:
     import asyncio
-    import tempfile
-    from pathlib import Path
 
-    from router_core.cli.rehearsal import rehearse
-    from router_core.store import StateFile
+    from router_core.cli.rehearsal import rehearse_all
 
-    async def run() -> list[Rehearsal]:
-        with tempfile.TemporaryDirectory(prefix="router-explain-") as folder:
-            state = StateFile(Path(folder) / "state.db")
-            try:
-                return [await rehearse(connection, batches, state) for connection in connections]
-            finally:
-                state.close()
-
-    return asyncio.run(run())
+    return asyncio.run(rehearse_all(connections, batches))
 
 
 # --- printing ---------------------------------------------------------------------------------------------------------
@@ -128,6 +117,9 @@ def _print_connection(connection: Mapping[str, Any]) -> None:
     table = table_of("Record", "Event type", "Result", "Why", wide=("Why",))
     for one in connection["records"]:
         why = ": ".join(part for part in (one["code"], one["message"]) if part)
+        if any(note.startswith(f"{one['code']} (") and note.endswith(f": {one['message']}") for note in one["notes"]):
+            why = ""  # the note says the same, and the policy as well
+        why = "\n".join(part for part in (why, *one["notes"]) if part)
         table.add_row(*(harmless(cell) for cell in (one["record"], one["event_type"], one["result"], why)))
     if connection["records"]:
         console().print(table)

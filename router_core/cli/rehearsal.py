@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -14,6 +16,7 @@ from pydantic import BaseModel
 
 from router_core.account import Account
 from router_core.cli.batches import Upload
+from router_core.cli.leftout import left_out, withheld_of
 from router_core.components import Destination, HttpAnswer, Transform
 from router_core.deliverer import create_destination, create_pipeline, create_transform
 from router_core.errors import DeliveryError, InvalidBatch, Unavailable
@@ -21,6 +24,7 @@ from router_core.events import batch_from_json
 from router_core.intake import KEPT_HEADERS, envelope_of
 from router_core.isolation import fault_of
 from router_core.log.port import StoredBatch
+from router_core.plangate import PlanNote
 from router_core.records import PROFILE_UPDATE, Record
 from router_core.telemetry import Telemetry
 
@@ -55,6 +59,8 @@ class RecordVerdict:
     """selected, or how it ends: skipped, rejected."""
     code: str = ""
     message: str = ""
+    notes: list[str] = field(default_factory=list)
+    """What ad-tracking rules and filters left out of it, with the setting; what breaks a data plan, with the policy."""
 
 
 @dataclass(kw_only=True)
@@ -84,6 +90,8 @@ def accepted_batches(
             number += 1
             try:
                 envelope = envelope_of(body)
+                if source.data_plan is not None:
+                    source.data_plan.require_accepted(body)
             except InvalidBatch as error:
                 verdicts.append(BatchVerdict(batch=number, refused=str(error)))
                 continue
@@ -101,6 +109,20 @@ def accepted_batches(
                 )
             )
     return stored, verdicts
+
+
+async def rehearse_all(
+    connections: Sequence[ConfiguredConnection], batches: Sequence[StoredBatch]
+) -> Sequence[Rehearsal]:
+    """Each connection's part, without memory of earlier batches."""
+    from router_core.store import StateFile
+
+    with tempfile.TemporaryDirectory(prefix="router-rehearsal-") as folder:
+        state = StateFile(Path(folder) / "state.db")
+        try:
+            return [await rehearse(connection, batches, state) for connection in connections]
+        finally:
+            state.close()
 
 
 async def rehearse(connection: ConfiguredConnection, batches: Sequence[StoredBatch], state: StateFile) -> Rehearsal:
@@ -133,7 +155,21 @@ async def _rehearse(
         parts.append(transform)
         await transform.open()
         transforms.append((item.name, transform))
-    records, outcomes = await create_pipeline(connection, transforms).prepare(batches)
+    notes: dict[str, list[str]] = {}
+
+    def noted(breaches: Sequence[PlanNote]) -> None:
+        for one in breaches:
+            notes.setdefault(one.record_id, []).append(f"{one.code} ({one.policy}): {one.text}")
+
+    pipeline = create_pipeline(connection, transforms, noted=noted)
+    whole, outcomes = await pipeline.transformed(batches)
+    selected, skipped = pipeline.selected(whole)
+    before, withheld = {one.id: one for one in whole}, withheld_of(batches, connection.input.att_status)
+    for one in selected:
+        taken_out = left_out(before[one.id], one, f"{connection.path}.filters")
+        notes[one.id] = [*withheld.get(one.context.seq, ()), *notes.get(one.id, ()), *taken_out]
+    records, ended = pipeline.planned(selected)
+    outcomes += [*skipped, *ended]
     types = dict(_event_types(batches))
     verdicts = [RecordVerdict(record=one.id, event_type=one.event_type, result="selected") for one in records]
     verdicts += [
@@ -146,7 +182,7 @@ async def _rehearse(
         )
         for one in outcomes
     ]
-    found.records = sorted(verdicts, key=_place)
+    found.records = sorted((replace(one, notes=notes.get(one.record, [])) for one in verdicts), key=_place)
     if records:
         destination = create_destination(
             connection, http=_Nowhere(), account=Account(1), state=state, telemetry=telemetry
@@ -238,7 +274,7 @@ def _masked(found: Rehearsal, secrets: Sequence[str]) -> Rehearsal:
     found.records = [
         RecordVerdict(
             record=one.record, event_type=one.event_type, result=one.result, code=one.code,
-            message=_mask_text(one.message, secrets),
+            message=_mask_text(one.message, secrets), notes=[_mask_text(note, secrets) for note in one.notes],
         )
         for one in found.records
     ]  # fmt: skip

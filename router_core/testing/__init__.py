@@ -14,6 +14,7 @@ from router_core.testing.builders import (
     user_of_partition,
 )
 from router_core.testing.clock import FakeClock
+from router_core.testing.configtests import ConfigTest, config_tests
 from router_core.testing.scripted import Answer, Call, ScriptedDestination
 from router_core.testing.virtual import EPOCH, VirtualClock, VirtualTimeLoop, in_virtual_time, run_in_virtual_time
 
@@ -22,10 +23,12 @@ __all__ = [
     "Answer",
     "Bench",
     "Call",
+    "ConfigTest",
     "FakeClock",
     "ScriptedDestination",
     "VirtualClock",
     "VirtualTimeLoop",
+    "config_tests",
     "custom_event",
     "event_batch",
     "in_virtual_time",

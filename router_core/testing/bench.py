@@ -80,7 +80,7 @@ class Bench:
                 channel,
                 list((transforms or {}).items()),
                 Selection(kind, connection_settings, platform),
-                suppression,
+                suppression=suppression,
             ),
             limits=limits,
             account=account or Account(limits.calls_in_flight),

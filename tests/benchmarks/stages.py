@@ -14,6 +14,7 @@ import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple, cast
@@ -30,13 +31,16 @@ from router_clevertap.settings import ClevertapConfiguration, ClevertapConnectio
 from router_core.clock import SystemClock
 from router_core.components import HttpAnswer, SourceContext, SourceInput
 from router_core.events import Platform, batch_from_json
+from router_core.filters import Filtering, Filters
 from router_core.http import Request
 from router_core.intake import CoreIntake, envelope_of, request_key
 from router_core.log.embedded import EmbeddedLog
 from router_core.log.port import PARTITIONS, EventLog, Lease, NewBatch, Settlement, StoredBatch
 from router_core.logs import logger
+from router_core.names import AttributeChoice, Choice
 from router_core.pipeline import Pipeline
 from router_core.records import BatchContext, Record, records_from_batch
+from router_core.rules import Forwarding, ForwardingRules
 from router_core.selection import Selection
 from router_core.sources.events_api import EventsApi
 from router_core.strictjson import strict_json
@@ -44,6 +48,7 @@ from router_core.telemetry import Telemetry
 from router_core.transport import HttpxTransport
 
 from .bodies import Shape, bodies
+from .gates import data_plan, python_transform
 from .partner import CleverTap
 from .product import KEY, SECRET
 
@@ -131,7 +136,7 @@ async def _stages(shape: Shape, folder: Path, partner: CleverTap) -> Any:
     await log.open(["bench"], connections)
     transport = HttpxTransport()
     try:
-        deliver = await _delivering(shape, wires, partner, transport)
+        deliver = await _delivering(shape, wires, partner, transport, folder)
         yield wires, [*_accepting(wires, log), *_reading(wires, log), *deliver]
     finally:
         await transport.close()
@@ -231,7 +236,7 @@ def _reading(wires: Sequence[bytes], log: EmbeddedLog) -> list[Stage]:
 
 
 async def _delivering(
-    shape: Shape, wires: Sequence[bytes], partner: CleverTap, transport: HttpxTransport
+    shape: Shape, wires: Sequence[bytes], partner: CleverTap, transport: HttpxTransport, folder: Path
 ) -> list[Stage]:
     stored = [
         StoredBatch(seq, "bench", seq, shape.events + 1, seq, 1_700_000_000_000, b"", wire)
@@ -254,7 +259,7 @@ async def _delivering(
     def decode(batch: StoredBatch) -> object:
         return records_from_batch(batch_from_json(batch.body), context)
 
-    def plan(group: Sequence[Record]) -> object:
+    def mapping(group: Sequence[Record]) -> object:
         return plan_of(group, mapper, _UPLOAD)
 
     def encode(call: Call) -> object:
@@ -263,8 +268,49 @@ async def _delivering(
     def outcomes(pair: tuple[Call, HttpAnswer]) -> object:
         return outcomes_from_answer(pair[1], pair[0].record_ids, pair[0].items, 0.0)
 
+    ruled = Pipeline(
+        Platform.DATA_FEEDS,
+        "server_to_server",
+        [],
+        Selection(
+            CLEVERTAP,
+            ClevertapConnection(),
+            Platform.DATA_FEEDS,
+            stages=[Forwarding(RULES, "rules")],
+        ),
+    )
+    filtered = Pipeline(
+        Platform.DATA_FEEDS,
+        "server_to_server",
+        [],
+        Selection(
+            CLEVERTAP,
+            ClevertapConnection(),
+            Platform.DATA_FEEDS,
+            stages=[Filtering(filters_of(stored), "filters")],
+        ),
+    )
+
     async def prepare() -> None:
         await pipeline.prepare(stored)
+
+    async def prepare_ruled() -> None:
+        await ruled.prepare(stored)
+
+    async def prepare_filtered() -> None:
+        await filtered.prepare(stored)
+
+    plan, function = data_plan(folder), python_transform(folder)
+
+    def check(group: Sequence[Record]) -> object:
+        kept, _, notes = plan(group)
+        assert kept
+        assert not notes
+        return kept
+
+    async def transform() -> None:
+        for group in groups:
+            assert len((await function.apply(group)).records) == len(group)
 
     async def upload() -> None:
         for call in calls:
@@ -275,11 +321,42 @@ async def _delivering(
     return [
         Stage("deliver: decode to records", len(wires), _each(decode, stored)),
         Stage("deliver: pipeline.prepare, decode within", len(wires), prepare),
-        Stage("deliver: CleverTap mapping", len(wires), _each(plan, groups)),
+        Stage("deliver: the same with 4 rules", len(wires), prepare_ruled),
+        Stage("deliver: the same with 50 filters", len(wires), prepare_filtered),
+        Stage("deliver: data plan, all events planned", len(wires), _each(check, groups)),
+        Stage("deliver: python transform, one attribute set", len(wires), transform),
+        Stage("deliver: CleverTap mapping", len(wires), _each(mapping, groups)),
         Stage("deliver: encode uploads", len(wires), _each(encode, calls)),
         Stage("deliver: encode and send by httpx", len(wires), upload),
         Stage("deliver: outcomes of an answer", len(wires), _each(outcomes, pairs)),
     ]
+
+
+RULES: Final = ForwardingRules(
+    environments=("production",),
+    logged_in_users_only=True,
+    user_sampling_percent=99.9,
+    maximum_data_age=timedelta(days=90000),
+)
+
+
+def filters_of(stored: Sequence[StoredBatch]) -> Filters:
+    """50 filters: each event of the batches is looked at in full, and loses one of its attributes."""
+    lost: dict[str, str] = {}
+    for batch in stored:
+        for event in json.loads(batch.body)["events"]:
+            data = event["data"]
+            if attributes := data.get("custom_attributes"):
+                lost[data.get("event_name") or data.get("screen_name") or ""] = min(attributes)
+    block: dict[str, tuple[str, ...]] = {event: (name,) for event, name in list(lost.items())[:10]}
+    rest = (50 - len(block)) // 4
+    return Filters(
+        event_names=Choice[str](block=tuple(f"Event {n}" for n in range(rest))),
+        screen_names=Choice[str](block=tuple(f"Screen {n}" for n in range(rest))),
+        event_attributes=AttributeChoice(block=block),
+        user_attributes=Choice[str](block=tuple(f"attribute {n}" for n in range(rest))),
+        commerce_attributes=Choice[str](block=tuple(f"detail {n}" for n in range(50 - len(block) - 3 * rest))),
+    )
 
 
 def _answer(call: Call) -> HttpAnswer:

@@ -36,7 +36,7 @@ from router_core.events import DeviceIdentity, EventType, Platform, UserIdentity
 from router_core.outcomes import Outcome
 from router_core.plugins import PluginInfo, Plugins, load_plugins
 from router_core.records import Record
-from router_core.settings import Duration, Size
+from router_core.values import Duration, Size
 
 SECRET = "S3CR3T-of-the-account"
 

@@ -13,8 +13,8 @@ from router_core.cli.app import COMMANDS
 from .conftest import Invoke
 from .daemon import router
 
-NAMES = ["run", "check", "send", "explain", "status", "dead-letters", "erase", "erasures", "allow-again", "plugins",
-         "describe", "schema"]  # fmt: skip
+NAMES = ["run", "check", "test", "send", "explain", "status", "dead-letters", "erase", "erasures", "allow-again",
+         "plugins", "describe", "schema"]  # fmt: skip
 
 
 def test_the_help_lists_every_command_and_those_of_plugins(invoke: Invoke) -> None:

@@ -104,7 +104,7 @@ def test_markdown_is_a_table_of_settings(invoke: Invoke) -> None:
     ("arguments", "text"),
     [
         (["partnr"], "no component is named 'partnr'. Did you mean 'partner'?"),
-        (["zzz", "--kind", "transform"], "no transform is named 'zzz'. Known: tagger, twin."),
+        (["zzz", "--kind", "transform"], "no transform is named 'zzz'. Known: python, tagger, twin."),
         (["file", "--kind", "transform"], "no transform is named 'file'."),
         (["file", "--kind", "sauce"], "'sauce' is not one of"),
         (["file", "--json", "--markdown"], "choose one of --json and --markdown"),

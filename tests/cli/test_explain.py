@@ -174,3 +174,43 @@ def test_the_installed_command_explains_for_clevertap(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert json.loads(done.stdout)["connections"][0]["requests"]
     assert "PASS-CODE" not in done.stdout + done.stderr
+
+
+def test_rules_and_filters_are_explained_with_their_settings(invoke: Invoke, config: Path) -> None:
+    rules = """\
+    rules: {environments: [production]}
+    filters:
+      event_names: {block: [Secret]}
+      event_attributes: {block: {Viewed: [email]}}
+      user_identities: {allow: [customer_id]}
+"""
+    text = config.read_text().replace(
+        "  shop_to_file: {input: shop, output: archive}\n",
+        f"  shop_to_file:\n    input: shop\n    output: archive\n{rules}",
+    )
+    config.write_text(text)
+    viewed = {"event_name": "Viewed", "custom_attributes": {"email": "e", "colour": "red"}}
+    batch = {
+        "user_identities": {"customer_id": "c1", "email": "e"},
+        "device_info": {"android_advertising_id": "a-1", "limit_ad_tracking": True},
+        "events": [
+            {"event_type": "custom_event", "data": viewed},
+            {"event_type": "custom_event", "data": {"event_name": "Secret"}},
+        ],
+    }
+    test = {"environment": "development", "events": [{"event_type": "opt_out", "data": {}}]}
+    lines = f"{json.dumps(batch)}\n{json.dumps(test)}"
+    arguments = ("explain", "-", "-c", config, "--input", "shop", "--connection", "shop_to_file")
+    (found,) = json.loads(invoke(*arguments, "--json", input=lines).stdout)["connections"]
+    withheld = "android_advertising_id is left out: limit_ad_tracking is on"
+    email = "email is left out by connections.shop_to_file.filters.user_identities"
+    assert [(one["record"], one["code"], one["notes"]) for one in found["records"]] == [
+        ("1.p", "", [withheld, email]),
+        ("1.0", "", [withheld, email, "email is left out by connections.shop_to_file.filters.event_attributes"]),
+        ("1.1", "filtered_event_name", []),
+        ("2.0", "other_environment", []),
+    ]
+    messages = [one["message"] for one in found["records"]]
+    assert messages[2] == "connections.shop_to_file.filters.event_names keeps events of its name back"
+    assert messages[3] == "only production goes here, by connections.shop_to_file.rules.environments"
+    assert "filters.event_attributes" in invoke(*arguments, input=lines).stdout
