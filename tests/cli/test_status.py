@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -51,12 +52,10 @@ def test_another_token_is_told(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("how", [[], ["--json"]])
 def test_watch_shows_it_anew_until_ctrl_c(daemon: Daemon, how: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def heed() -> None:
-        """A test run in the background of a shell has its SIGINT ignored, and a child would inherit that."""
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    command = [ROUTER, "status", "-c", daemon.config, "--watch", *how]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed)
+    # A test run in the background of a shell has its SIGINT ignored, and a child would inherit that.
+    heed = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    command: list[str | Path] = [sys.executable, "-c", heed, ROUTER, "status", "-c", daemon.config, "--watch", *how]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         assert process.stdout is not None
         marks = 0
