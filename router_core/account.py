@@ -54,28 +54,29 @@ class Account:
             if self._limit < self._most:
                 self._set(min(self._limit + 1 / self._limit, self._most))
         finally:
-            self._in_flight -= 1
-            self._wake()
+            self._release()
 
     async def _acquire(self) -> None:
-        while self._in_flight >= self.allowed:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled():
-                    self._wake()  # it was our turn: let another one have it
-                raise
-        self._in_flight += 1
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)  # also where a slot is free: those who came before go first
+        self._wake()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+            else:  # it was our turn: let another one have it
+                self._release()
+            raise
+
+    def _release(self) -> None:
+        self._in_flight -= 1
+        self._wake()
 
     def _wake(self) -> None:
-        free = self.allowed - self._in_flight
-        while free > 0 and self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                free -= 1
+        while self._waiting and self._in_flight < self.allowed:
+            self._in_flight += 1
+            self._waiting.popleft().set_result(None)
 
     def _set(self, limit: float) -> None:
         before, self._limit = self.allowed, limit

@@ -8,7 +8,9 @@ from __future__ import annotations
 import hmac
 from base64 import b64decode
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 from urllib.parse import parse_qs
 
 import orjson
@@ -21,7 +23,7 @@ from router_core.telemetry import prometheus_text
 
 
 def admin_routes(overview: Overview, token: str | None, folder: Path | None = None) -> Sequence[Route]:
-    """The pages. With a token, all but the two probes want `Authorization: Bearer <token>`.
+    """The pages. All but the two probes want `Authorization: Bearer <token>`; without a token, this machine.
 
     With a data folder also OpenDSR's endpoints, whose clients send the token as the password of `Basic` as well.
     """
@@ -49,14 +51,18 @@ def admin_routes(overview: Overview, token: str | None, folder: Path | None = No
         return json_response(200, orjson.dumps(overview.status()))
 
     def allowed(request: Request) -> bool:
+        if token is None:
+            return _is_here(request.client)
         given = request.headers.get(b"authorization", b"").removeprefix(b"Bearer ")
-        return token is None or hmac.compare_digest(given, token.encode())
+        return hmac.compare_digest(given, token.encode())
 
     def page(answer: Handler, *, is_open: bool = False) -> Handler:
         async def handle(request: Request) -> Response:
             if request.method not in ("GET", "HEAD"):
                 raise BadRequest(405, "METHOD_NOT_ALLOWED", "Use GET.", [(b"allow", b"GET, HEAD")])
             if not is_open and not allowed(request):
+                if token is None:
+                    raise BadRequest(403, "FORBIDDEN", _ONLY_HERE)
                 raise BadRequest(
                     401, "UNAUTHORIZED", "Send the admin token as a Bearer token.", [(b"www-authenticate", b"Bearer")]
                 )
@@ -66,7 +72,7 @@ def admin_routes(overview: Overview, token: str | None, folder: Path | None = No
 
     def allowed_by_password(request: Request) -> bool:
         given = request.headers.get(b"authorization", b"")
-        return allowed(request) or hmac.compare_digest(_password(given), (token or "").encode())
+        return allowed(request) or (token is not None and hmac.compare_digest(_password(given), token.encode()))
 
     return [
         *(opendsr_routes(folder, allowed_by_password) if folder is not None else ()),
@@ -75,6 +81,19 @@ def admin_routes(overview: Overview, token: str | None, folder: Path | None = No
         Route(path="/metrics", handle=page(metrics)),
         Route(path="/status", handle=page(status)),
     ]
+
+
+_ONLY_HERE: Final = "Without `admin.token` only this machine may ask. Set it to let others in."
+
+
+def _is_here(client: str) -> bool:
+    """Whether a sender's address is this machine's own loopback."""
+    try:
+        address = ip_address(client)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
 
 
 def _password(authorization: bytes) -> bytes:

@@ -94,8 +94,7 @@ class Breaker:
         """The settings have changed: try at once, with one call."""
         self._until = 0.0
         self._failures = 0
-        if self.state is BreakerState.PAUSED:
-            self._changed.set()
+        self._changed.set()
 
     def gave_up_probe(self) -> None:
         """The caller that went first ended without an answer for a reason of ours: let another one go."""

@@ -20,7 +20,7 @@ def lock_folder(folder: Path) -> int:
     The lock goes when the last process that has the descriptor is gone, however it ended. Raises `LogInUse`.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # what people sent is nobody else's business
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise LogError(

@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import httptools
+import msgspec
 
 from router_core.http import BadRequest, Request, Response, decoded, too_large
 from router_core.isolation import fault_of
@@ -44,6 +45,8 @@ class _Whole(NamedTuple):
     request: Request
     keep_alive: bool
     at: float
+    limit: int = 0
+    """Bytes of the body, when it is inflated."""
     refusal: Response | None = None
 
 
@@ -58,7 +61,10 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[_Whole] = deque()
         self._task: asyncio.Task[None] | None = None
         self._in_head = False
-        self._head_bytes = 0
+        self._lines = 0
+        self._size = 0
+        self._overhead = 0
+        """Bytes of the request that is arriving without its body: head, chunk sizes, trailers."""
         self._deaf = False
         """What still comes is thrown away."""
         self._half_closed = False
@@ -78,6 +84,8 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._client = str(peer[0]) if isinstance(peer, tuple) else ""
         self._server.connections.add(self)
+        if not self._server.has_place(self):
+            self._refuse(_TOO_MANY)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._server.connections.discard(self)
@@ -99,37 +107,37 @@ class Connection(asyncio.Protocol):
         self._can_write.set()
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
-            return
-        in_head = self._in_head
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._go_on_without_upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            if not self._deaf:
-                self._refuse(BadRequest(400, "BAD_REQUEST", f"The request is not valid HTTP/1.1: {error}."))
-        else:
-            if in_head and self._in_head:
-                self._head_bytes += len(data)
-                if self._head_bytes > LARGEST_HEAD:
-                    self._refuse(_HEAD_TOO_LARGE)
+        self._overhead += len(data)  # what is body is taken off again, and all of it at the end of a request
+        while data and not self._deaf:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._without_upgrade() + data[upgrade.args[0] :]
+                continue
+            except httptools.HttpParserError as error:
+                if not self._deaf:
+                    self._refuse(BadRequest(400, "BAD_REQUEST", f"The request is not valid HTTP/1.1: {error}."))
+            break
+        if self.began is not None and not self._deaf and self._overhead > LARGEST_HEAD + 4 * self._size:
+            self._refuse(_HEAD_TOO_LARGE)
 
-    def _go_on_without_upgrade(self, rest: bytes) -> None:
-        """Read the request once more without its wish for another protocol, which would hide its body.
+    def _without_upgrade(self) -> bytes:
+        """The head once more without its wish for another protocol, which would hide its body.
 
         Java's HttpClient asks for h2c in this way with each first request, and takes HTTP/1.1 for an answer.
         """
         method = self._parser.get_method()
         if method == b"CONNECT":
             self._refuse(BadRequest(405, "METHOD_NOT_ALLOWED", "This is no proxy."))
-            return
-        head = b"%b %b HTTP/1.1\r\n" % (method, self._url)
+            return b""
+        head = b"%b %b HTTP/%b\r\n" % (method, self._url, self._parser.get_http_version().encode())
+        if b"close" in self._headers.get(b"connection", b"").lower():
+            head += b"connection: close\r\n"
         for name, value in self._headers.items():
             if name not in (b"upgrade", b"connection", b"http2-settings"):
                 head += b"%b: %b\r\n" % (name, value)
         self._parser = httptools.HttpRequestParser(self)
-        self.data_received(head + b"\r\n" + rest)
+        return head + b"\r\n"
 
     # --- what the parser finds ---
 
@@ -141,13 +149,16 @@ class Connection(asyncio.Protocol):
         self._more: list[bytes] = []
         self._size = 0
         self._in_head = True
-        self._head_bytes = 0
+        self._lines = 0
         self.began = self._loop.time()
 
     def on_url(self, part: bytes) -> None:
         self._url += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._lines += 1
+        if not self._in_head or self._lines > _MOST_HEADERS:
+            return  # a trailer means nothing here, and must not pass for a header
         headers = self._headers
         name = name.lower()
         if name in headers:
@@ -165,12 +176,15 @@ class Connection(asyncio.Protocol):
             self._refuse(error)
             return
         self._limit = limit = target.found.route.largest_body
-        if len(headers) > _MOST_HEADERS:
+        if self._lines > _MOST_HEADERS:
             self._refuse(_HEAD_TOO_LARGE)
         elif int(headers.get(b"content-length", b"0")) > limit:
             self._refuse(too_large(limit))
-        elif b"expect" in headers and headers[b"expect"].lower() == b"100-continue" and not self.is_busy:
+        elif headers.get(b"expect", b"").lower() == b"100-continue" and self._may_go_on():
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _may_go_on(self) -> bool:
+        return not self.is_busy and self._parser.get_http_version() == "1.1"
 
     def on_body(self, part: bytes) -> None:
         if self._deaf:
@@ -180,6 +194,7 @@ class Connection(asyncio.Protocol):
         else:
             self._body = part
         self._size += len(part)
+        self._overhead -= len(part)
         if self._size > self._limit:
             self._refuse(too_large(self._limit))
 
@@ -187,28 +202,23 @@ class Connection(asyncio.Protocol):
         if self._deaf or self._parser.should_upgrade():
             return
         self.began = None
+        self._overhead = 0
         target, headers = self._target, self._headers
         body = b"".join([self._body, *self._more]) if self._more else self._body
         keep_alive = self._parser.should_keep_alive()
         if b"connection" in headers and self._parser.get_http_version() == "1.0":
             keep_alive = False  # else the answer would have to say that it is kept alive
         self._deaf = not keep_alive
-        refusal = None
-        if b"content-encoding" in headers:
-            try:
-                body = decoded(body, headers[b"content-encoding"], self._limit)
-            except BadRequest as error:
-                refusal = error.response
         request = Request(
             self._parser.get_method().decode(), target.path, target.query, headers, body, self._client
         )  # fmt: skip
-        self._take(_Whole(target, request, keep_alive, perf_counter(), refusal))
+        self._take(_Whole(target, request, keep_alive, perf_counter(), self._limit))
 
     def _refuse(self, error: BadRequest) -> None:
         """Answer this request without the rest of it, after those before it, and take nothing more."""
         self._deaf = True
         self.began = None
-        self._take(_Whole(self._target, Request("", ""), False, perf_counter(), error.response))
+        self._take(_Whole(self._target, Request("", ""), False, perf_counter(), refusal=error.response))
 
     # --- answers ---
 
@@ -216,6 +226,11 @@ class Connection(asyncio.Protocol):
     def is_busy(self) -> bool:
         """Whether an answer is owed."""
         return self._task is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is owed or arriving."""
+        return not self.is_busy and self.began is None
 
     def _take(self, whole: _Whole) -> None:
         self._waiting.append(whole)
@@ -245,13 +260,20 @@ class Connection(asyncio.Protocol):
                 if self._paused and len(waiting) < _MOST_WAITING // 2:
                     self._paused = False
                     self._transport.resume_reading()
+                if waiting:
+                    await asyncio.sleep(0)  # a long queue of refusals must not hold up other connections
         finally:
             self._task = None
             self.since = self._loop.time()
 
     async def _response(self, whole: _Whole) -> Response:
+        request = whole.request
         try:
-            return await whole.target.found.route.handle(whole.request)
+            if encoding := request.headers.get(b"content-encoding"):
+                # Only now: many small requests that wait here must not become large ones in memory.
+                body = decoded(request.body, encoding, whole.limit)
+                request = msgspec.structs.replace(request, body=body)
+            return await whole.target.found.route.handle(request)
         except BadRequest as error:
             return error.response
         except Exception as error:
@@ -304,6 +326,9 @@ _STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\
 _HEAD_TOO_LARGE: Final = BadRequest(431, "HEADERS_TOO_LARGE", "The headers are too many or too long.")
 _TOO_SLOW: Final = BadRequest(
     408, "REQUEST_TIMEOUT", f"The request did not arrive whole within {REQUEST_WITHIN:.0f} seconds."
+)
+_TOO_MANY: Final = BadRequest(
+    503, "TOO_MANY_CONNECTIONS", "All places are taken by other connections. Come again.", [(b"retry-after", b"5")]
 )
 _FAULT: Final = BadRequest(500, "INTERNAL_ERROR", "The router failed at this request; its log has the reason.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -12,6 +13,8 @@ from router_core.listener import Listener
 from router_core.logs import logger
 
 _SWEEP_EVERY: Final = 1.0
+_SHARE_OF_FILES: Final = 0.75
+"""The log and the rest of the process need some of the files that it may have open."""
 
 Observer = Callable[[str, int, float], None]
 """Told of each answer: the source's name, the status or `DISCONNECTED`, seconds since the request was whole."""
@@ -20,15 +23,28 @@ Observer = Callable[[str, int, float], None]
 class HttpServer:
     """Serves a listener's routes on sockets."""
 
-    def __init__(self, listener: Listener, observe: Observer | None = None) -> None:
+    def __init__(
+        self, listener: Listener, observe: Observer | None = None, most_connections: int | None = None
+    ) -> None:
+        """`most_connections` is by default what the process's limit of open files allows."""
         self.listener = listener
         self.loop = asyncio.get_running_loop()
         self.logger = logger(part="http")
         self.connections: set[Connection] = set()
         self.is_stopping = False
+        self._most = most_connections or int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] * _SHARE_OF_FILES)
         self.observe: Observer = observe or _nobody
         self._servers: list[asyncio.Server] = []
         self._sweeping: asyncio.Task[None] | None = None
+
+    def has_place(self, newcomer: Connection) -> bool:
+        """Whether a new connection may stay; if all places are taken, the one that is idle for longest goes."""
+        if len(self.connections) <= self._most:
+            return True
+        idle = [connection for connection in self.connections if connection.is_idle and connection is not newcomer]
+        if idle:
+            min(idle, key=lambda connection: connection.since).end()
+        return bool(idle)
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections from now on."""

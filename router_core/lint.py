@@ -114,7 +114,7 @@ def _open_doors(configuration: Configuration, draft: Draft) -> Iterator[Finding]
                 what = "has no secret, while `listen.host` is open to other machines: anybody can send."
                 yield _finding(draft, ("inputs", name), what, "Give it a `secret`, or listen on 127.0.0.1.")
     if not _is_loopback(settings.admin.host) and settings.admin.token is None:
-        what = "is open to other machines, and `admin.token` is not set: anybody can operate the router."
+        what = "is open to other machines, and `admin.token` is not set: they get the probes only."
         yield _finding(draft, ("admin", "host"), what, "Set `admin.token`, or use 127.0.0.1.")
 
 

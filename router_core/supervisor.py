@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -28,6 +29,7 @@ from router_core.worker import CANNOT_START, Parts
 if TYPE_CHECKING:
     from router_core.configuration import Configuration
 
+_OPEN_FILES = 65_536
 _RESTART_AFTER = (0.2, 1.0, 2.0, 5.0)
 _RUNS_WELL_AFTER = 30.0
 
@@ -70,8 +72,7 @@ class Worker:
             self._overview.worker_down(self._role)
             if status == CANNOT_START and not self.ready.is_set():  # later it is a passing fault, such as a full disk
                 raise RouterError(f"the {self._role} worker cannot start; its message stands above")
-            failures = 0 if time.monotonic() - started > _RUNS_WELL_AFTER else failures + 1
-            wait = _RESTART_AFTER[min(failures, len(_RESTART_AFTER)) - 1]
+            failures, wait = after_death(failures, time.monotonic() - started)
             self._logger.error("worker_ended", status=status, restart_in_seconds=wait)
             await asyncio.sleep(wait)
 
@@ -149,6 +150,20 @@ async def _reports(descriptor: int) -> AsyncIterator[Report]:
             transport.close()
 
 
+def after_death(failures: int, lived: float) -> tuple[int, float]:
+    """Deaths in a row, this one counted, and the seconds to wait; one that had run well begins the row anew."""
+    failures = 1 if lived > _RUNS_WELL_AFTER else failures + 1
+    return failures, _RESTART_AFTER[min(failures, len(_RESTART_AFTER)) - 1]
+
+
+def allow_open_files() -> None:
+    """As many as the system lets this user have: each sender's connection is one, and so is each file of the log."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 class Supervisor:
     """Binds the ports, holds the data folder, keeps the workers alive, and answers on the admin port."""
 
@@ -167,6 +182,7 @@ class Supervisor:
             raise RouterError("log.engine memory works in one process only: add --single-process.")
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        allow_open_files()
         with contextlib.ExitStack() as stack:
             lock = lock_folder(settings.log.path)
             stack.callback(os.close, lock)

@@ -139,3 +139,18 @@ async def test_a_pause_that_one_connection_is_asked_for_holds_for_the_others() -
     await other.ready()
     assert clock.monotonic() - began == pytest.approx(30.0)
     assert other.last_error == "slow down"
+
+
+@in_virtual_time
+async def test_who_comes_again_and_again_does_not_go_before_who_waits() -> None:
+    account = Account(1)
+    order: list[str] = []
+
+    async def calls(name: str, number: int) -> None:
+        for _ in range(number):
+            async with account.call():
+                order.append(name)
+                await asyncio.sleep(1.0)
+
+    await asyncio.gather(calls("often", 10), calls("once", 1))
+    assert order.index("once") == 1

@@ -32,12 +32,12 @@ def overview(*, full: bool = False, state: str = "ok", last_error: str = "") -> 
 
 
 async def get(path: str, *, of: Overview | None = None, token: str | None = None, given: str | None = None,
-              method: str = "GET") -> httpx.Response:  # fmt: skip
+              method: str = "GET", client: str = "127.0.0.1") -> httpx.Response:  # fmt: skip
     listener = Listener(("admin", route) for route in admin_routes(of or overview(), token))
     headers = {} if given is None else {b"authorization": given.encode()}
     target = listener.target(path.encode())
     try:
-        answer = await target.found.route.handle(Request(method, target.path, target.query, headers))
+        answer = await target.found.route.handle(Request(method, target.path, target.query, headers, client=client))
     except BadRequest as error:
         answer = error.response
     named = [(name.decode(), value.decode()) for name, value in answer.headers]
@@ -100,3 +100,15 @@ async def test_status_is_json() -> None:
 @pytest.mark.parametrize(("method", "path", "code"), [("POST", "/livez", 405), ("GET", "/", 404)])
 async def test_nothing_else_is_there(method: str, path: str, code: int) -> None:
     assert (await get(path, method=method)).status_code == code
+
+
+@pytest.mark.parametrize("path", ["/status", "/metrics"])
+@pytest.mark.parametrize(("client", "status"), [("127.0.0.1", 200), ("::1", 200), ("::ffff:127.0.0.1", 200),
+                                                ("192.0.2.7", 403), ("::ffff:192.0.2.7", 403), ("", 403)])  # fmt: skip
+async def test_without_a_token_only_this_machine_may_ask(path: str, client: str, status: int) -> None:
+    answer = await get(path, client=client)
+    assert answer.status_code == status
+    if status == 403:
+        assert "`admin.token`" in answer.json()["errors"][0]["message"]
+        assert (await get("/livez", client=client)).status_code == 200
+        assert (await get("/readyz?verbose", client=client)).text == "ok\n"

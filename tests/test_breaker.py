@@ -169,3 +169,13 @@ async def test_the_last_error_is_kept_with_its_time() -> None:
     made.failed("down")
     made.succeeded()
     assert (made.last_error, made.last_error_at) == ("down", VirtualClock().now())
+
+
+@in_virtual_time
+async def test_mended_settings_end_a_wait_that_the_partner_asked_for() -> None:
+    made = breaker()
+    made.failed("slow down", retry_after=3600.0)
+    waiting = asyncio.create_task(waited(made))
+    await asyncio.sleep(5.0)
+    made.resume()
+    assert await waiting == 5.0

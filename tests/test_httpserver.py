@@ -455,3 +455,98 @@ async def test_at_the_end_nobody_is_waited_for_longer_than_said(seen: Seen) -> N
         async with asyncio.timeout(5):
             await served.server.stop(0.05)
         assert await wire.answer() is None
+
+
+# --- what attackers tried ---
+
+
+async def test_a_trailer_is_no_header(served: Served, seen: Seen) -> None:
+    chunked = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nAuthorization: late\r\n\r\n"
+    assert sure(await served.ask(chunked)).body == b"hi"
+    assert b"authorization" not in seen.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    "line", [b"a:b\r\n", b"name-%d: value\r\n", b"x"], ids=["same", "different", "one without end"]
+)
+async def test_trailers_without_end_are_431_and_cost_nothing(served: Served, line: bytes) -> None:
+    begun = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
+    flood = b"".join(line % at if b"%d" in line else line for at in range(400_000 // len(line)))
+    answer = sure(await served.ask(begun, *[flood[at : at + 65_536] for at in range(0, len(flood), 65_536)]))
+    assert answer.status == 431
+
+
+async def test_a_header_repeated_without_end_is_431(served: Served) -> None:
+    assert sure(await served.ask(b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * 50_000 + b"\r\n")).status == 431
+
+
+async def test_chunks_of_a_few_bytes_are_taken(served: Served) -> None:
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = b"".join(b"3\r\nabc\r\n" for _ in range(LIMIT // 3)) + b"0\r\n\r\n"
+    assert len(sure(await served.ask(head + body)).body) == LIMIT // 3 * 3
+
+
+async def test_heads_that_are_cut_by_reads_do_not_add_up(served: Served) -> None:
+    one = request(b"x", headers=[("X-Filler", "y" * 900)])
+    count = 1000
+    async with served.connected() as wire:
+        writing = asyncio.create_task(wire.send(one * count))
+        assert {sure(await wire.answer()).status for _ in range(count)} == {200}
+        await writing
+
+
+async def test_waiting_requests_are_inflated_one_by_one(served: Served, seen: Seen) -> None:
+    packed = gzip.compress(b" " * LIMIT)
+    async with served.connected() as wire:
+        await wire.send(request(path="/slow") + request(packed, headers=[("Content-Encoding", "gzip")]) * 5)
+        await reached(lambda: seen.requests)
+        await asyncio.sleep(0.02)
+        (connection,) = served.server.connections
+        assert {len(whole.request.body) for whole in connection._waiting} == {len(packed)}
+        seen.gate.set()
+        assert [len(sure(await wire.answer()).body) for _ in range(6)] == [0, *[LIMIT] * 5]
+
+
+async def test_many_wishes_for_another_protocol_are_passed_over(served: Served) -> None:
+    async with served.connected() as wire:
+        one = request(b"x", headers=[("Connection", "Upgrade"), ("Upgrade", "h2c")])
+        writing = asyncio.create_task(wire.send(one * 1500))
+        assert {sure(await wire.answer()).body for _ in range(1500)} == {b"x"}
+        await writing
+
+
+async def test_a_wish_to_close_outlives_one_for_another_protocol(served: Served) -> None:
+    async with served.connected() as wire:
+        await wire.send(request(headers=[("Connection", "close, Upgrade"), ("Upgrade", "h2c")]))
+        assert sure(await wire.answer()).headers["connection"] == "close"
+        assert await wire.ended()
+
+
+async def test_100_continue_is_not_for_http_1_0(served: Served) -> None:
+    answer = await served.ask(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n", b"hi")
+    assert sure(answer).body == b"hi"
+
+
+async def test_when_all_places_are_taken_the_longest_idle_goes(seen: Seen) -> None:
+    async with (
+        serving(seen.routes, most_connections=2) as served,
+        served.connected() as first,
+        served.connected() as second,
+    ):
+        for wire in (first, second):
+            await wire.send(request(b"x"))
+            assert sure(await wire.answer()).status == 200
+        assert sure(await served.ask(request(b"third"))).body == b"third"
+        assert await first.ended()
+        await second.send(request(b"x"))
+        assert sure(await second.answer()).status == 200
+
+
+async def test_when_all_places_are_busy_a_new_sender_is_asked_to_come_again(seen: Seen) -> None:
+    async with serving(seen.routes, most_connections=1) as served, served.connected() as busy:
+        await busy.send(request(path="/slow"))
+        await reached(lambda: seen.requests)
+        answer = sure(await served.ask(request(b"x")))
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        seen.gate.set()
+        assert sure(await busy.answer()).status == 200

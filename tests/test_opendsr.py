@@ -37,7 +37,7 @@ async def call(
 ) -> Response:  # fmt: skip
     listener = Listener(("admin", route) for route in admin_routes(Overview({}), token, folder))
     content = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
-    request = Request(method, path, query, {**JSON, **(headers or {})}, content)
+    request = Request(method, path, query, {**JSON, **(headers or {})}, content, client="127.0.0.1")
     return await listener.target(path.encode()).found.route.handle(request)
 
 

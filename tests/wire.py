@@ -77,9 +77,11 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(routes: Iterable[Route], observe: Observer | None = None) -> AsyncIterator[Served]:
+async def serving(
+    routes: Iterable[Route], observe: Observer | None = None, *, most_connections: int | None = None
+) -> AsyncIterator[Served]:
     """A server on a free port, its routes all of the source `test`."""
-    server = HttpServer(Listener(("test", route) for route in routes), observe)
+    server = HttpServer(Listener(("test", route) for route in routes), observe, most_connections)
     listening = bind("127.0.0.1", 0, "listen.port")
     port = listening.getsockname()[1]
     await server.start(listening)

@@ -56,11 +56,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _require_consent(wanted: dict[str, list[str]]) -> None:
-    """Ask where somebody can be asked; a script has named the person already."""
     import sys
 
-    if sys.stdin.isatty():
-        typer.confirm(f"Erase the person with this {', '.join(wanted)} for good?", abort=True, err=True)
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("add --yes, as nobody can be asked here.", param_hint="'IDENTITY'")
+    typer.confirm(f"Erase the person with this {', '.join(wanted)} for good?", abort=True, err=True)
 
 
 def _requested(configuration: Configuration, wanted: dict[str, list[str]], regulation: str) -> tuple[Erasure, bool]:

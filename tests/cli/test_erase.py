@@ -23,7 +23,7 @@ def data(config: Path) -> Path:
 
 
 def test_it_says_what_will_happen_and_stores_the_request(invoke: Invoke, config: Path, data: Path) -> None:
-    done = invoke("erase", "customerid=c-1", "email=a@b.c", "-c", config)
+    done = invoke("erase", "--yes", "customerid=c-1", "email=a@b.c", "-c", config)
     assert done.exit_code == 0, done.stderr
     assert "shop_to_file" in done.stdout.partition("Not reached")[2]
     assert "No router is running" in done.stdout
@@ -32,13 +32,13 @@ def test_it_says_what_will_happen_and_stores_the_request(invoke: Invoke, config:
         (made,) = file.unfinished()
     assert made.person is not None
     assert made.person.requested == {"customer_id": ["c-1"], "email": ["a@b.c"]}
-    again = invoke("erase", "customer_id=c-1", "email=A@b.c", "-c", config)
+    again = invoke("erase", "--yes", "customer_id=c-1", "email=A@b.c", "-c", config)
     assert again.exit_code == 0
     assert f"Erasure {made.id} of the same identities is under way already" in again.stdout
 
 
 def test_json_names_the_request_and_nobody(invoke: Invoke, config: Path, data: Path) -> None:
-    done = invoke("erase", "customer_id=c-1", "--regulation", "ccpa", "--json", "-c", config)
+    done = invoke("erase", "--yes", "customer_id=c-1", "--regulation", "ccpa", "--json", "-c", config)
     told = json.loads(done.stdout)
     assert (told["status"], told["regulation"], told["running"], told["connections"]) == ("pending", "ccpa", False, {})
     assert "c-1" not in done.stdout
@@ -65,13 +65,13 @@ def test_a_wrong_identity_is_named_without_its_value(
 
 
 def test_waiting_without_a_router_ends_with_a_sentence(invoke: Invoke, config: Path, data: Path) -> None:
-    done = invoke("erase", "customer_id=c-1", "--wait", "-c", config)
+    done = invoke("erase", "--yes", "customer_id=c-1", "--wait", "-c", config)
     assert done.exit_code == 1
     assert "is stored, but no router is running" in done.stderr
 
 
 def test_a_folder_that_no_router_has_used_is_left_alone(invoke: Invoke, config: Path) -> None:
-    done = invoke("erase", "customer_id=c-1", "-c", config)
+    done = invoke("erase", "--yes", "customer_id=c-1", "-c", config)
     assert done.exit_code == 1
     assert "no router has run with the data folder" in done.stderr
     assert not (config.parent / "data").exists()
@@ -79,7 +79,7 @@ def test_a_folder_that_no_router_has_used_is_left_alone(invoke: Invoke, config: 
 
 def test_the_list_shows_states_and_nobody(invoke: Invoke, config: Path, data: Path) -> None:
     assert invoke("erasures", "-c", config).stdout == "no erasures\n"
-    invoke("erase", "customer_id=c-1", "-c", config)
+    invoke("erase", "--yes", "customer_id=c-1", "-c", config)
     with opened(data) as file:
         (made,) = file.unfinished()
         file.start([made.number])
@@ -95,7 +95,7 @@ def test_the_list_shows_states_and_nobody(invoke: Invoke, config: Path, data: Pa
 
 def test_allowing_again_waits_for_the_end_and_then_lifts(invoke: Invoke, config: Path, data: Path) -> None:
     assert "Nobody" in invoke("allow-again", "customer_id=c-1", "-c", config).stdout
-    invoke("erase", "customer_id=c-1", "-c", config)
+    invoke("erase", "--yes", "customer_id=c-1", "-c", config)
     early = invoke("allow-again", "customer_id=c-1", "-c", config)
     assert early.exit_code == 1
     assert "is not complete yet" in early.stderr

@@ -81,7 +81,7 @@ def test_an_erased_person_is_gone_everywhere_and_does_not_come_back(router: Star
     assert sandbox.profile(identity="ada-1815") is not None
     assert files_with(daemon.data, *SPELLINGS)
 
-    done = command(daemon, "erase", "customerid=ada-1815", "--wait")
+    done = command(daemon, "erase", "--yes", "customerid=ada-1815", "--wait")
     assert done.returncode == 0, done.stderr + daemon.output()
     assert "archive" in done.stdout.partition("Not reached")[2]
     (erasure,) = erasures(daemon)
@@ -124,7 +124,7 @@ def test_a_partner_that_was_down_does_not_get_the_erased_person_afterwards(
     sandbox.fault(status=503, times="forever", api="delete")
     daemon.send(ada("In hand"), batch("In hand", user="bob"), ada("In hand too"))
     until("calls fail", lambda: daemon.metric("router_calls_total", result="unavailable") >= 2)
-    command(daemon, "erase", "customer_id=ada-1815")
+    command(daemon, "erase", "--yes", "customer_id=ada-1815")
     until("wiped", lambda: not files_with(daemon.data, *SPELLINGS, apart_from="erasures.db"), 20, every=0.2,
           told=lambda: str(files_with(daemon.data, *SPELLINGS)) + daemon.output())  # fmt: skip
     assert erasures(daemon)[0]["status"] == "in_progress"
@@ -153,7 +153,7 @@ def test_dead_letters_and_held_records_of_an_erased_person_are_wiped(router: Sta
     refuse("ada-1815", 555)
     daemon.send(ada("Later"))
     until("held", lambda: daemon.held() >= 1)
-    command(daemon, "erase", "email= ADA@EXAMPLE.com ")
+    command(daemon, "erase", "--yes", "email= ADA@EXAMPLE.com ")
     completed(daemon)
     assert 0 < len(daemon.letters()) < letters
     assert not files_with(daemon.data, *SPELLINGS)
@@ -210,7 +210,7 @@ def test_mparticles_python_client_of_an_erased_person_hears_nothing_of_it(
     client.upload_events(upload)
     daemon.settled()
     assert sandbox.profile(identity="ada-1815") is not None
-    assert command(daemon, "erase", "customer_id=ada-1815", "--wait").returncode == 0
+    assert command(daemon, "erase", "--yes", "customer_id=ada-1815", "--wait").returncode == 0
     client.upload_events(upload)
     daemon.metric_reaches("router_suppressed_batches_total", 1)
     daemon.settled()
@@ -230,7 +230,7 @@ def test_an_erasure_is_completed_whenever_the_router_is_killed(
         )
     daemon.settled()
     sandbox.fault(delay=0.5, api="delete", times=4)
-    command(daemon, "erase", "customer_id=ada-1815")
+    command(daemon, "erase", "--yes", "customer_id=ada-1815")
     for _ in range(5):
         time.sleep(chance.uniform(0.3, 2.6))
         if victim == "all":
