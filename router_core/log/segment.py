@@ -116,6 +116,7 @@ class Segment:
         assert name is not None
         self.path = path
         self.first = name.first
+        self.number = name.number
         self._seed = seed_of(name.number)
         self._cache = cache
         self._names = names
@@ -248,6 +249,14 @@ class Segment:
         self.end = offset + length
         self.totals.update({row.input: row.total for row in rows if row.input})
         return Block(offset, data, rows, offsets, length)
+
+    def has_rows_behind_end(self, size: int) -> bool:
+        """Whether a whole row stands behind what is not, where the walk ended: then something is damaged there.
+
+        A group is written in order, so what a kill cuts short has nothing behind it. A power cut may leave a hole in
+        the last group; of that no row was acknowledged, and to deliver those behind the hole does no harm.
+        """
+        return self.end < size and self._behind(size, sealed=True) != size
 
     def head_of(self, block: Block, index: int) -> Head:
         """The head of one row of a block."""

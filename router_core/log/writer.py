@@ -2,7 +2,8 @@
 
 A new file appears under its name when its header is whole and durable. A file in which a write or a sync has failed is
 cut back to what is durable and written to no more, because a reader of another process may have read beyond that; for
-the same reason the positions of such a group are never given again.
+the same reason the positions of such a group are never given again. Both hold for the next process, too: the file ends
+with a row that says so before it is cut, or else with bytes that are no row.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from router_core.log.segment import PartCache, Segment, SegmentName
 from router_core.log.segments import Segments
 
 GAP_AFTER_DAMAGE: Final = 1_000_000
-"""Positions skipped after a newest file that is damaged, as nobody knows how far it went."""
+"""Positions skipped after a newest file that is damaged or cut short, as nobody knows how far it went."""
 _MOST_PIECES: Final = 1024  # IOV_MAX of Linux
 
 
@@ -62,12 +63,17 @@ class SegmentWriter:
     # --- starting ---
 
     def _resume(self, newest: int) -> bool:
-        """Go on in the newest file, if it is sound."""
+        """Go on in the newest file, if it is sound and its writer did not give it up."""
         path = self._segments.path(newest)
+        given_up = False
         with closing(Segment(path, PartCache(0), {})) as segment:
             size = segment.size()
-            while segment.next_block(size, sealed=False) is not None:
-                pass
+            while (block := segment.next_block(size, sealed=False)) is not None:
+                if block.rows:
+                    given_up = not block.rows[-1].input
+            if segment.has_rows_behind_end(size):  # no cut of a crash, and they may have been acknowledged
+                while segment.next_block(size, sealed=True) is not None:
+                    pass
             self._count_at_least(segment.totals)
             # Positions up to `seq` were durable once. A file that ends before them has lost its tail.
             if segment.is_damaged or segment.last < self.seq or newest in self._segments.damaged():
@@ -79,12 +85,19 @@ class SegmentWriter:
             self.seq, end, self._rows_from = segment.last, segment.end, segment.header.length
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
+            if size > end and not given_up:
+                given_up = True
+                self.seq += GAP_AFTER_DAMAGE  # a failed write may have been read, and what was read is gone
+                end = _write_all(file, [taken(seed_of(segment.number), self.seq, end)], end)
             if size > end:
-                os.ftruncate(file, end)  # what a crash cut short
+                os.ftruncate(file, end)
             os.fdatasync(file)  # a killed process may have left rows that are read and not durable yet
         except BaseException:
             os.close(file)
             raise
+        if given_up:
+            os.close(file)
+            return False
         self._go_on_in(file, path, end)
         return True
 
@@ -173,10 +186,14 @@ class SegmentWriter:
         self.size = end
 
     def _give_up_file(self) -> None:
+        """Take the group's rows back. At no instant is the file without a sign of it behind its durable rows."""
         self._failed = True
         with suppress(OSError):
-            os.ftruncate(self._file, self.size)
-            _write_all(self._file, [taken(self._seed, self.seq, self.size)], self.size)
+            try:
+                end = _write_all(self._file, [taken(self._seed, self.seq, self.size)], self.size)
+            except OSError:
+                end = min(self.size + 1, os.fstat(self._file).st_size)  # one byte is a tail that `_resume` finds
+            os.ftruncate(self._file, end)
             os.fdatasync(self._file)
 
     # --- files that are full ---

@@ -144,9 +144,12 @@ def test_at_every_byte_at_which_a_write_may_end_the_rows_before_it_are_kept() ->
             path.write_bytes(whole[:length])
             kept = [row for row, end in zip(rows, ends, strict=True) if end <= length]
             assert read(folder) == (kept, 0), "a reader waits for the rest"
-            assert go_on(folder, new_batch(9)) == len(kept) + 1
+            is_torn = length not in (sizes[0], *ends)
+            assert go_on(folder, new_batch(9)) == len(kept) + 1 + is_torn * GAP_AFTER_DAMAGE
             again, damaged = read(folder)
-            assert (again[:-1], damaged) == (kept, 0)
+            assert ([row for row in again[:-1] if row.input], damaged) == (kept, 0)
+            for later in set(path.parent.glob("*.log")) - {path}:
+                later.unlink()
             assert again[-1].user == 9
 
 

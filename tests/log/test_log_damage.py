@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from router_core.errors import LogDamaged, LogError
+from router_core.log.frames import HEAD_BYTES
 from router_core.log.port import PARTITIONS, Settlement, StoredBatch
 from router_core.testing.log_contract import bodies, dead_letter, held_record, new_batch, read_all
 from tests.log.embedded import (
@@ -180,26 +181,60 @@ async def test_a_torn_tail_loses_only_what_was_not_acknowledged(killed: tuple[Pa
         rows, damaged = await deliverable(folder, **LARGE_SEGMENTS)
         assert bodies(rows) == accepted[: len(rows)]
         assert damaged == 0, "a torn tail is what a crash leaves"
-        assert len(segments(folder)) == 1, "it is cut off, and the file goes on"
+        (older, *newer) = segments(folder)
+        assert len(newer) <= 1, "it is cut off, and the rows go on in another file"
+        assert older.stat().st_size <= length + HEAD_BYTES
         most = max(most, len(rows))
         shutil.rmtree(folder)
     assert most > BATCHES / 2
 
 
-async def test_rows_of_the_last_group_behind_one_that_never_reached_the_disk_are_no_damage(tmp_path: Path) -> None:
-    """A power cut may leave later pages of a write and not the earlier; nobody was told that any is durable."""
+async def test_rows_behind_a_hole_in_the_last_group_are_delivered(tmp_path: Path) -> None:
+    """They may have been acknowledged. If a power cut left the hole they were not, and their senders repeat them."""
     async with opened(tmp_path / "data") as log:
         accepted = await accept(log, 20)
         before = segments(tmp_path / "data")[0].stat().st_size
-        await accept(log, 20, each=20)
+        accepted += await accept(log, 20, each=20)
         image = await crash_image(log, tmp_path / "data", tmp_path / "image")
-    with segments(image)[0].open("r+b") as file:
+    path = segments(image)[0]
+    with path.open("r+b") as file:
         file.seek(before + 3000)
         file.write(b"\0" * 600)
+    content = path.read_bytes()
     rows, damaged = await deliverable(image)
-    assert bodies(rows)[:20] == accepted
-    assert len(rows) < 30
-    assert damaged == 0
+    assert bodies(rows)[:20] == accepted[:20]
+    assert 37 <= len(rows) < 40
+    assert set(bodies(rows)) <= set(accepted)
+    assert damaged == 1
+    assert path.read_bytes() == content, "a damaged file is left as it is"
+
+
+@pytest.mark.parametrize("which", [0, 5, 9])
+async def test_a_bad_row_in_the_last_group_costs_none_of_those_behind_it(tmp_path: Path, which: int) -> None:
+    async with opened(tmp_path / "data") as log:
+        await accept(log, 10)
+        image = await crash_image(log, tmp_path / "data", tmp_path / "image")
+        before = await read_all(log.lease("shop_to_a", ALL))
+    path = segments(image)[0]
+    flip(path, path.read_bytes().index(b'{"number":%d,' % which))
+    async with opened(image) as running:
+        lease = running.lease("shop_to_a", ALL)
+        read = await read_all(lease)
+        async with opened(image) as log:
+            assert len(await accept(log, 3)) == 3
+            stats = await log.stats()
+            if which < 9:
+                assert stats.damaged == 1
+                assert stats.connections["shop_to_a"].depth == 13, "totals go on behind all that were accepted"
+            rows = await read_all(log.lease("shop_to_a", ALL))
+            assert rows[:9] == before[:which] + before[which + 1 :]
+            assert len(rows) == 12
+            assert rows[-1].seq > 10, "no position is given again"
+            assert len({row.seq for row in rows}) == 12
+        async with asyncio.timeout(5):
+            while len(read) < len(rows):
+                read += await lease.read(1000, 0.2)
+        assert read == rows, "a delivery that was running all the time has them, too"
 
 
 @pytest.mark.parametrize("looked_at_before", [False, True], ids=["", "after-an-onlooker"])

@@ -138,6 +138,70 @@ async def test_who_has_read_what_was_taken_back_reads_all_that_follows(tmp_path:
         assert (await reader.stats()).damaged == 0
 
 
+STEPS = ["pwritev", "ftruncate", "fdatasync"]
+"""What is done to a file whose sync failed."""
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [STEPS, STEPS[1:], STEPS[2:], [], ["pwritev"], ["ftruncate"], ["pwritev", "fdatasync"]],
+    ids=lambda steps: "no-" + "-".join(steps),
+)
+async def test_a_running_delivery_gets_what_is_accepted_after_a_failed_sync_and_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_out: list[str]
+) -> None:
+    """The delivery has read the group that failed; the process that accepts dies, or its disk does, at any step then.
+
+    Its successor must neither give those positions again nor write where the delivery has passed.
+    """
+    async with opened(tmp_path) as dead, opened(tmp_path) as reader:
+        lease = reader.lease("shop_to_a", ALL)
+        accepted = await accept(dead, 5)
+        assert await _read(lease, 5) == accepted
+        with monkeypatch.context() as patch:
+            _fail_sync_and_then(patch, appender_of(dead).writer._file, left_out, reader._look)
+            with pytest.raises(LogFull):
+                await dead.append([new_batch(n, body=b'"not accepted"') for n in range(3)])
+        appender_of(dead)._upkeep.cancel()
+        half_read = await lease.read(1, 0.1)
+        assert reader._head == 8
+        async with opened(tmp_path) as log:
+            late = await accept(log, 3)
+            assert (await log.stats()).damaged <= 1
+            read = bodies(half_read) + bodies(await lease.read(1000, 2.0)) + bodies(await lease.read(1000, 0.1))
+            assert [body for body in read if body != '"not accepted"'] == late
+            late += await accept(log, 2)
+            assert await _read(lease, 2) == late[3:]
+            rows = await read_all(log.lease("shop_to_b", ALL))
+            assert [body for body in bodies(rows) if body != '"not accepted"'] == accepted + late
+            assert rows[-1].seq > 8 + 2
+            depth = (await log.stats()).connections["shop_to_a"].depth
+            assert depth <= len(rows) + 3, "positions that were left out are not waiting"
+
+
+def _fail_sync_and_then(patch: pytest.MonkeyPatch, file: int, left_out: list[str], seen: Callable[[], object]) -> None:
+    """Let the next sync of a file fail after somebody has `seen` its rows, and the calls of `left_out` from then on."""
+    is_sick = False
+
+    def failing(call: str) -> Callable[..., Any]:
+        real = getattr(os, call)
+
+        def called(which: int, *arguments: Any) -> Any:
+            nonlocal is_sick
+            if which == file and is_sick and call in left_out:
+                raise EIO
+            if which == file and not is_sick and call == "fdatasync":
+                is_sick = True
+                seen()
+                raise EIO
+            return real(which, *arguments)
+
+        return called
+
+    for call in STEPS:
+        patch.setattr(os, call, failing(call))
+
+
 async def test_a_file_that_cannot_even_be_cut_back_is_left_for_a_new_one(tmp_path: Path, disk: Disk) -> None:
     async with opened(tmp_path) as log, opened(tmp_path) as reader:
         disk.log = log
