@@ -15,12 +15,14 @@ from router_clevertap.commerce_details import (
     action_details,
     amount_of,
     given,
+    is_unreadable,
     product_details,
     with_own,
 )
 from router_clevertap.names import CHARGED, clean_key, compared
-from router_clevertap.notes import NONE, Note, Notes
+from router_clevertap.notes import Note
 from router_clevertap.properties import PropertyCleaner
+from router_clevertap.values import is_empty
 from router_core.events import CommerceEvent, Product, ProductAction
 
 MAX_ITEMS: Final = 50  # CleverTap Android, Apple and Web SDK source
@@ -32,10 +34,10 @@ def charged_from_purchase(
     event: CommerceEvent, action: ProductAction, products: Sequence[Product], cleaner: PropertyCleaner
 ) -> list[PlainEvent]:
     """`Charged` for a purchase with products, and an event for each product beyond the 50th."""
-    amount, summed = _amount(action, products)
-    notes = list(summed)
+    notes: list[Note] = []
+    amount = _amount(action, products, notes)
     details = given({"Amount": amount, "Charged ID": action.transaction_id, "Currency": event.currency_code})
-    own = with_own(details | action_details(event, action), event.custom_attributes, notes, _KEYS)
+    own = with_own(details | action_details(event, action, notes), event.custom_attributes, notes, _KEYS)
     items = [product_details(product, {}, notes) for product in products]
     shared = given({"Transaction Id": action.transaction_id, "Currency Code": event.currency_code})
     return _charged(own, items, shared, notes, cleaner)
@@ -50,15 +52,20 @@ def charged_from_attributes(attributes: Mapping[str, Any] | None, cleaner: Prope
         key = _KEYS.get(clean_key(raw).compared, raw)
         if key in own or (key == "Items" and items):
             notes.append(Note("key_collision", raw))
-        elif key == "Items" and isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-            items = value
+        elif key == "Items" and isinstance(value, list) and value:
+            items = [item for item in value if isinstance(item, dict) and not is_empty(item)]
+            notes += [_left_out(raw, item) for item in value if not isinstance(item, dict) or is_empty(item)]
         elif key == "Items" or (key == "Amount" and amount_of(value) is None):
-            notes.append(Note("empty_value" if value in (None, "", []) else "invalid_field", raw))
+            notes.append(_left_out(raw, value))
         else:
             own[key] = amount_of(value) if key == "Amount" else value
             if key != raw:
                 notes.append(Note("key_changed", raw))
     return _charged(own, items, given({"Transaction Id": own.get("Charged ID")}), notes, cleaner)
+
+
+def _left_out(raw: str, value: Any) -> Note:
+    return Note("empty_value" if is_empty(value) else "invalid_field", raw)
 
 
 def _charged(
@@ -86,14 +93,17 @@ def _charged(
     return [PlainEvent(CHARGED, data, tuple(notes)), *(PlainEvent(SPLIT_NAME, *one) for one in rest)]
 
 
-def _amount(action: ProductAction, products: Sequence[Product]) -> tuple[int | float | None, Notes]:
-    """The amount of the purchase as a number; the sum of its products if the event has no total."""
+def _amount(action: ProductAction, products: Sequence[Product], notes: list[Note]) -> int | float | None:
+    """The amount of the purchase as a number; the sum of its products if the event has no readable total."""
     amount = amount_of(action.total_amount)
     if amount is not None:
-        return amount, NONE
+        return amount
     known = [total for product in products if (total := _product_total(product)) is not None]
     summed = amount_of(round(sum(known), 6)) if known else None
-    return summed, NONE if summed is None else (Note("amount_summed", "total_amount"),)
+    if summed is not None:
+        code = "amount_summed" if len(known) == len(products) else "amount_incomplete"
+        notes.append(Note(code, "total_amount"))
+    return summed
 
 
 def _product_total(product: Product) -> int | float | None:
@@ -101,4 +111,6 @@ def _product_total(product: Product) -> int | float | None:
     if total is not None or price is None:
         return total
     quantity = amount_of(product.quantity)
-    return price if quantity is None else amount_of(price * quantity)
+    if quantity is None:
+        return None if is_unreadable(product.quantity) else price
+    return amount_of(price * quantity)

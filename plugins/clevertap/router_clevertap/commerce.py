@@ -7,7 +7,7 @@ Names are those of mParticle's SDKs for expanded commerce events: `eCommerce - <
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from router_clevertap.charged import charged_from_purchase
@@ -29,7 +29,7 @@ _ACTION_NAMES: Final = {"remove_from_wish_list": "remove_from_wishlist"}  # wire
 _PROMOTION_ACTIONS: Final = {"1": "view", "2": "click"}  # the web SDK sends the number
 _WITH_TOTAL: Final = ("purchase", "refund")
 Expanded = tuple[str, dict[str, Any], list[Note]]
-"""Name, properties, and own attributes of a product that were left out."""
+"""Name, properties, and what was left out of them."""
 
 
 def events_from_commerce(event: CommerceEvent, cleaner: PropertyCleaner) -> list[PlainEvent]:
@@ -55,12 +55,14 @@ def _action_events(event: CommerceEvent) -> Iterator[Expanded]:
         return
     said = word(action.action) or "unknown"
     name = f"eCommerce - {_ACTION_NAMES.get(said, said)}"
-    details = action_details(event, action)
+    notes: list[Note] = []
+    details = action_details(event, action, notes)
     products = action.products or []
     if said in _WITH_TOTAL or not products:  # mParticle sends nothing for an action without products; we lose nothing
-        yield f"{name} - Total", {**details, "Product Count": len(products)}, []
-    shared = given({"Transaction Id": action.transaction_id}) if said in _WITH_TOTAL else details
-    yield from _product_events(f"{name} - Item", products, shared)
+        yield f"{name} - Total", {**details, "Product Count": len(products)}, notes
+    if said in _WITH_TOTAL:
+        details, notes = given({"Transaction Id": action.transaction_id}), []
+    yield from _product_events(f"{name} - Item", products, details, notes)
 
 
 def _promotion_events(event: CommerceEvent) -> Iterator[Expanded]:
@@ -79,7 +81,9 @@ def _impression_events(event: CommerceEvent) -> Iterator[Expanded]:
         yield from _product_events("eCommerce - Impression - Item", impression.products or [Product()], shared)
 
 
-def _product_events(name: str, products: list[Product], shared: Mapping[str, Any]) -> Iterator[Expanded]:
+def _product_events(
+    name: str, products: list[Product], shared: Mapping[str, Any], shared_notes: Sequence[Note] = ()
+) -> Iterator[Expanded]:
     for product in products:
-        notes: list[Note] = []
+        notes = list(shared_notes)
         yield name, product_details(product, shared, notes), notes

@@ -32,16 +32,16 @@ class PlainEvent(NamedTuple):
     notes: Notes = NONE
 
 
-def action_details(event: CommerceEvent, action: ProductAction) -> dict[str, Any]:
+def action_details(event: CommerceEvent, action: ProductAction, notes: list[Note]) -> dict[str, Any]:
     """What an action says beside its products."""
     return given(
         {
             "Transaction Id": action.transaction_id,
             "Affiliation": action.affiliation,
             "Coupon Code": action.coupon_code,
-            "Total Amount": number(action.total_amount),
-            "Shipping Amount": number(action.shipping_amount),
-            "Tax Amount": number(action.tax_amount),
+            "Total Amount": _amount("total_amount", action.total_amount, notes),
+            "Shipping Amount": _amount("shipping_amount", action.shipping_amount, notes),
+            "Tax Amount": _amount("tax_amount", action.tax_amount, notes),
             "Checkout Options": action.checkout_options,
             "Checkout Step": action.checkout_step,
             "Product Action List": action.product_action_list,
@@ -57,9 +57,9 @@ def product_details(product: Product, shared: Mapping[str, Any], notes: list[Not
         {
             "Name": product.name,
             "Id": product.id,
-            "Item Price": number(product.price),
-            "Quantity": number(product.quantity),
-            "Total Product Amount": number(product.total_product_amount),
+            "Item Price": _amount("price", product.price, notes),
+            "Quantity": _amount("quantity", product.quantity, notes),
+            "Total Product Amount": _amount("total_product_amount", product.total_product_amount, notes),
             "Brand": product.brand,
             "Category": product.category,
             "Variant": product.variant,
@@ -121,6 +121,21 @@ def number(value: Any) -> Any:
 def amount_of(value: Any) -> int | float | None:
     """An amount of money as a number that JSON can carry; None if it is none."""
     found = number(value)
-    if not isinstance(found, (int, float)) or not isfinite(found):
+    if not isinstance(found, (int, float)):
         return None
-    return found if abs(found) < 2**63 else float(found)
+    try:
+        return found if abs(found) < 2**63 else float(found) if isfinite(found) else None
+    except OverflowError:  # an integer of more than 308 digits
+        return None
+
+
+def is_unreadable(value: Any) -> bool:
+    """Whether something is there, and is no amount."""
+    return value is not None and value != "" and amount_of(value) is None
+
+
+def _amount(field: str, value: Any, notes: list[Note]) -> int | float | None:
+    """An amount for a property of numbers, where text such as `12,50` would be in no sum."""
+    if is_unreadable(value):
+        notes.append(Note("invalid_field", field))
+    return amount_of(value)

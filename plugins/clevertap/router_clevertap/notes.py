@@ -32,7 +32,7 @@ CODES: Final[Mapping[str, str]] = {
     "key_collision": "CleverTap cannot tell the key from one that is sent already; left out",
     "too_many_properties": "the event or profile is full; left out",
     # Values.
-    "empty_value": "null, empty text or no number; left out",
+    "empty_value": "null, empty text, an object or a list that holds nothing else, or no number; left out",
     "value_cut": "text of more than 512 bytes; cut on a whole character",
     "number_as_text": "an integer beyond 64 bits; sent as text",
     "date_converted": "an ISO date or time; sent as CleverTap's date, `$D_` and seconds",
@@ -44,10 +44,11 @@ CODES: Final[Mapping[str, str]] = {
     "list_cut": "a list of more than 100 items; the last 100 are sent",
     "null_as_tag": "an attribute without a value is mParticle's tag; sent as `true`",
     # Reserved profile fields.
-    "invalid_field": "CleverTap would refuse the whole record for this value; left out",
+    "invalid_field": "CleverTap would refuse the whole record for this value, or misread it; left out",
     "attribute_kept_as_text": "no date of birth; sent as a property of the same name",
     # Commerce.
-    "amount_summed": "the purchase has no total amount; the sum of its products is sent",
+    "amount_summed": "the purchase has no readable total amount; the sum of its products is sent",
+    "amount_incomplete": "as `amount_summed`, but products without a readable price or quantity are missing in the sum",
     "items_split": "products beyond the 50th; sent as events `eCommerce - purchase - Item`",
 }
 """Each code to what it means."""

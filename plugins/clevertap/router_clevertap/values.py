@@ -34,9 +34,23 @@ def plain_value(value: Any, *, convert_dates: bool = True) -> tuple[Any, str]:
         return None, "empty_value"
     if isinstance(value, (bool, int, float)):
         return number_value(value)
+    if is_empty(value):
+        return None, "empty_value"
     text = json_text(value)
     short = cut(text, MAX_VALUE_BYTES)
     return short, "nested_as_text" if len(short) == len(text) else "nested_cut"
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a value is null, empty text, or an object or a list that holds nothing else: `{}`, `[[]]`."""
+    waiting = [value]
+    while waiting:  # no recursion: the depth is the sender's
+        one = waiting.pop()
+        if isinstance(one, (dict, list)):
+            waiting.extend(one.values() if isinstance(one, dict) else one)
+        elif one is not None and one != "":
+            return False
+    return True
 
 
 def is_surely_plain(value: Any) -> bool:
@@ -93,7 +107,7 @@ def list_value(items: list[Any]) -> tuple[Any, str]:
         return {"$delete": True}, ""
     if len(items) <= MAX_LIST_ITEMS and all(map(_is_short_text, items)) and len(set(items)) == len(items):
         return {"$set": items}, ""
-    words = [item if isinstance(item, str) else json_text(item) for item in items if item is not None and item != ""]
+    words = [item if isinstance(item, str) else json_text(item) for item in items if not is_empty(item)]
     different = list(dict.fromkeys(cut(word, MAX_VALUE_BYTES) for word in words))
     if not different:
         return None, "empty_value"

@@ -73,6 +73,44 @@ def test_the_amount_is_a_number(record: Make, total: Any, products: Any, amount:
     assert data.get("Amount") == amount
 
 
+@pytest.mark.parametrize(
+    ("total", "products", "amount", "notes"),
+    [
+        ("12,50", [{"name": "Gift"}], None, ["invalid_field: total_amount"]),
+        ("12,50", [{"price": 3}], 3, ["amount_summed: total_amount", "invalid_field: total_amount"]),
+        (True, [{"price": 3}], 3, ["amount_summed: total_amount", "invalid_field: total_amount"]),
+        (None, [{"price": 3}, {"price": "1,50"}], 3, ["amount_incomplete: total_amount", "invalid_field: price"]),
+        (None, [{"price": 3}, {"name": "Gift"}], 3, ["amount_incomplete: total_amount"]),
+        (None, [{"price": 3}, {"price": 2, "quantity": "two"}], 3,
+         ["amount_incomplete: total_amount", "invalid_field: quantity"]),
+        ("", [{"price": 3}], 3, ["amount_summed: total_amount"]),
+        (10**400, [{"name": "Gift"}], None, ["invalid_field: total_amount"]),
+    ],
+)  # fmt: skip
+def test_no_revenue_is_lost_in_silence(record: Make, total: Any, products: Any, amount: Any, notes: list[str]) -> None:
+    result = mapped(record("commerce_event", action("purchase", products, total_amount=total)))
+    data = result.items[0]["evtData"]
+    assert data.get("Amount") == amount
+    assert "Total Amount" not in data
+    assert all(not isinstance(item.get(key), str) for item in data["Items"] for key in ("Item Price", "Quantity"))
+    assert [f"{note.code}: {note.key}" for note in result.notes] == notes
+
+
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        ("refund", ["eCommerce - refund - Total"]),
+        ("add_to_cart", ["eCommerce - add_to_cart - Item", "eCommerce - add_to_cart - Item"]),
+    ],
+)
+def test_unreadable_amounts_are_noted_once_for_each_event_that_lacks_them(
+    record: Make, said: str, names: list[str]
+) -> None:
+    result = mapped(record("commerce_event", action(said, [{"id": "a"}, {"id": "b"}], tax_amount="1,5")))
+    assert all("Tax Amount" not in item["evtData"] for item in result.items)
+    assert list(result.notes) == [("invalid_field", "tax_amount") for _ in names]
+
+
 def test_a_purchase_without_products_stays_plain(record: Make) -> None:
     items = mapped(record("commerce_event", action("purchase", [], total_amount=5))).items
     assert [(item["evtName"], item["evtData"]) for item in items] == [
@@ -104,6 +142,9 @@ def test_items_beyond_fifty_follow_as_events_and_the_amount_counts_once(record: 
         ({"Items": "Shoe"}, {}, [("invalid_field", "Items")]),
         ({"Items": []}, {}, [("empty_value", "Items")]),
         ({"Items": ["Shoe"]}, {}, [("invalid_field", "Items")]),
+        ({"Items": [{"Name": "Shoe"}, "Hat", None, {}, {"Name": "Bag"}]},
+         {"Items": [{"Name": "Shoe"}, {"Name": "Bag"}]},
+         [("invalid_field", "Items"), ("empty_value", "Items"), ("empty_value", "Items")]),
         (None, {}, []),
     ],
 )  # fmt: skip

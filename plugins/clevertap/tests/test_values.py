@@ -18,11 +18,30 @@ from router_clevertap.values import flattened, is_surely_plain, list_value, plai
         ([str(n) for n in range(100)], {"$set": [str(n) for n in range(100)]}, ""),
         ([str(n) for n in range(101)], {"$set": [str(n) for n in range(1, 101)]}, "list_cut"),
         ([None, ""], None, "empty_value"),
+        ([[], {}, [[]]], None, "empty_value"),
+        (["a", [], {}], {"$set": ["a"]}, "list_changed"),
         ([], {"$delete": True}, ""),
     ],
 )
 def test_a_list_holds_different_texts(items: list[Any], value: Any, note: str) -> None:
     assert list_value(items) == (value, note)
+
+
+@pytest.mark.parametrize("value", [None, "", {}, [], [[]], [{}], [None, ""], {"a": None}, {"a": [{"b": ""}]}])
+def test_what_holds_nothing_is_left_out(value: Any) -> None:
+    assert plain_value(value) == (None, "empty_value")
+
+
+@pytest.mark.parametrize(("value", "sent"), [([0], "[0]"), ({"a": False}, '{"a":false}'), ([[], 1], "[[],1]")])
+def test_zero_and_false_are_something(value: Any, sent: str) -> None:
+    assert plain_value(value) == (sent, "nested_as_text")
+
+
+def test_a_deep_value_is_no_recursion() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert plain_value(deep) == (None, "empty_value")
 
 
 @pytest.mark.parametrize(
