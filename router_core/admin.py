@@ -75,7 +75,7 @@ def admin_routes(overview: Overview, token: str | None, folder: Path | None = No
         return allowed(request) or (token is not None and hmac.compare_digest(_password(given), token.encode()))
 
     return [
-        *(opendsr_routes(folder, allowed_by_password) if folder is not None else ()),
+        *(opendsr_routes(folder, allowed_by_password, has_token=token is not None) if folder is not None else ()),
         Route(path="/livez", handle=page(livez, is_open=True)),
         Route(path="/readyz", handle=page(readyz, is_open=True)),
         Route(path="/metrics", handle=page(metrics)),

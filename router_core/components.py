@@ -203,6 +203,16 @@ class Subject:
     """Partners' ids by mParticle's module id and key, as kits left them in such batches."""
 
 
+@dataclass(frozen=True)
+class Forgotten:
+    """How a partner took an erasure, and what the operator should know of it."""
+
+    acknowledged: bool
+    """False if no id of the person means anything to the partner."""
+    detail: str = ""
+    """Shown with the erasure; without any id of the person."""
+
+
 # --- components -------------------------------------------------------------------------------------------------------
 
 
@@ -226,8 +236,10 @@ class Destination(ABC):
         """The requests that `deliver` would send, as plain data with secrets masked; for `router explain`."""
         return ()
 
-    async def erase(self, subject: Subject) -> bool:
+    async def erase(self, subject: Subject) -> bool | Forgotten:
         """Have the partner forget a person: True when it has acknowledged, False if no id means anything to it.
+
+        A `Forgotten` says the same with a text for the operator.
 
         Called only if the type says `erases`, within `limits.timeout`, one person at a time for each output, with an
         account slot held, and when nothing of the person is under way in `deliver` any more. The same person may come

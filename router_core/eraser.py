@@ -15,11 +15,11 @@ from typing import Final
 from router_core.clock import SystemClock
 from router_core.components import Clock
 from router_core.deliverer import Deliverer
-from router_core.erasure import Erasure, identifiers_of_person, reach_of
+from router_core.erasure import Erasure, identifiers_beyond, identifiers_of_person
 from router_core.erasurefile import ErasureFile
 from router_core.errors import LogDamaged, LogError
 from router_core.findings import Findings
-from router_core.identifiers import identifiers_in
+from router_core.identifiers import Identifier, identifiers_in
 from router_core.log.port import EventLog
 from router_core.logs import logger
 from router_core.partners import REFUSED_AGAIN_AFTER, Partners
@@ -154,9 +154,31 @@ class Eraser:
 
         with suppress(LogDamaged):  # nothing can be learned from there; the wipe says so
             await self._log.erase(look)
+        await self._look_whose_devices(findings.values())
         for erasure in erasures:
-            file.collected(erasure, findings[erasure.number].of_the_person())
+            found = findings[erasure.number]
+            file.collected(erasure, found.of_the_person(), found.shared())
             self._logger.info("erasure_searched", erasure=erasure.id)
+
+    async def _look_whose_devices(self, findings: Iterable[Findings]) -> None:
+        """Look once more for others on the devices that were found."""
+        wanted: dict[Identifier, list[Findings]] = {}
+        for found in findings:
+            for device in found.devices():
+                wanted.setdefault(device, []).append(found)
+        if not wanted:
+            return
+
+        def look(body: bytes) -> bool:
+            self._go_on()
+            named = identifiers_in(body)
+            if named is not None:
+                for found in {id(f): f for one in named.own for f in wanted.get(one, ())}.values():
+                    found.meet(named)
+            return False
+
+        with suppress(LogDamaged):
+            await self._log.erase(look)
 
     def _hashes(self, erasures: Iterable[Erasure], *, found_too: bool) -> Hashes:
         people = {}
@@ -164,9 +186,7 @@ class Eraser:
             assert erasure.person is not None
             known = [(one, Reach.REQUESTED) for one in identifiers_of_person(erasure.person.requested)]
             if found_too:
-                for one in identifiers_of_person(erasure.person.found):
-                    reach = reach_of(one[0])
-                    known += [] if reach is None else [(one, reach)]
+                known += identifiers_beyond(erasure.person)
             people[erasure.number] = known
         return hashes_of(self._opened.salt, people)
 
@@ -198,7 +218,7 @@ class Eraser:
             return bool(numbers)
 
         started = time.monotonic()
-        self._suppression.met = False
+        was_met, self._suppression.met = self._suppression.met, False
         problem = ""
         try:
             erased = await self._log.erase(is_theirs)
@@ -214,6 +234,7 @@ class Eraser:
         for erasure in erasures:
             self._ready.add(erasure.number)
             if problem:
+                self._suppression.met |= was_met
                 self._opened.note(erasure.number, problem)
                 self._wipe_at[erasure.number] = self._clock.monotonic() + DAMAGED_AGAIN_AFTER
             else:
@@ -225,8 +246,9 @@ class Eraser:
         now = self._clock.monotonic()
         if not self._suppression.met or now < self._swept_at or any(not e.wiped for e in erasures):
             return
-        self._swept_at = now + SWEEP_EVERY
+        # Cleared before the walk, which passes by what comes in meanwhile; set again if the walk did not end well.
         self._suppression.met = False
+        self._swept_at = now + SWEEP_EVERY
 
         def is_theirs(body: bytes) -> bool:
             self._go_on()
@@ -235,7 +257,12 @@ class Eraser:
         try:
             erased = await self._log.erase(is_theirs)
         except LogDamaged:
+            self._suppression.met = True
+            self._swept_at = now + DAMAGED_AGAIN_AFTER
             return
+        except BaseException:
+            self._suppression.met = True
+            raise
         self._telemetry.count("erased_batches", erased)
         self._logger.info("erasure_swept", batches=erased)
 

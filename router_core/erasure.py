@@ -66,6 +66,8 @@ class Person(msgspec.Struct, frozen=True, omit_defaults=True):
     requested: dict[str, list[str]]
     found: dict[str, list[str]] = {}
     """What batches that name a requested identity say of the person besides."""
+    shared: dict[str, list[str]] = {}
+    """The same, but of devices that others use too: not for partners."""
 
     def __repr__(self) -> str:
         return f"Person({', '.join(sorted(self.requested))})"
@@ -123,13 +125,24 @@ def identifiers_of_person(identities: Identities) -> list[Identifier]:
     return [(kind, text) for kind, values in identities.items() for value in values if (text := spelled(kind, value))]
 
 
-def reach_of(kind: str) -> Reach | None:
-    """In which batches an id that was found stands for its person; None if in no batch."""
-    if kind in USER_TYPES or kind == MPID:
-        return Reach.FOUND
-    if kind == DEVICE_STAMP or integration_of(kind) is not None:
-        return Reach.DEVICE
-    return None
+def is_of_device(kind: str) -> bool:
+    """Whether ids of this type belong to a device or an installation, which may change its user."""
+    return kind not in USER_TYPES and kind != MPID
+
+
+def reach_of(kind: str) -> Reach:
+    """In which batches an id that was found stands for its person.
+
+    Those of devices too, all of them: partners forget the profiles that were made of them, which a later batch of
+    nobody in particular on the same device would make again.
+    """
+    return Reach.DEVICE if is_of_device(kind) else Reach.FOUND
+
+
+def identifiers_beyond(person: Person) -> list[tuple[Identifier, Reach]]:
+    """What was found of the person as it is compared, and in which batches it stands for them."""
+    found = [*identifiers_of_person(person.found), *identifiers_of_person(person.shared)]
+    return [(one, reach_of(one[0])) for one in found]
 
 
 def subject_of(person: Person) -> Subject:

@@ -20,8 +20,8 @@ from router_core.erasure import (
     Person,
     State,
     Status,
+    identifiers_beyond,
     identifiers_of_person,
-    reach_of,
 )
 from router_core.errors import LogError
 from router_core.identifiers import CUSTOMER_ID, Identifier
@@ -219,18 +219,17 @@ class ErasureFile:
             [(number,) for number in numbers],
         )
 
-    def collected(self, erasure: Erasure, found: Identities) -> None:
-        """Keep what was found of the person, and suppress that as well."""
+    def collected(self, erasure: Erasure, found: Identities, shared: Identities | None = None) -> None:
+        """Keep what was found of the person, and suppress that as well. `shared` is what partners do not get."""
         assert erasure.person is not None
-        person = Person(erasure.person.requested, {kind: list(values) for kind, values in found.items()})
-        identifiers = [(one, reach) for one in identifiers_of_person(found) if (reach := reach_of(one[0])) is not None]
+        person = Person(erasure.person.requested, _lists(found), _lists(shared or {}))
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute(
                 "UPDATE requests SET person = ?, collected = 1 WHERE number = ?",
                 (msgspec.json.encode(person), erasure.number),
             )
-            self._suppress(erasure.number, identifiers)
+            self._suppress(erasure.number, identifiers_beyond(person))
 
     def wiped(self, numbers: Mapping[int, int]) -> None:
         """Request to the number of batches erased for it; log, held records and dead letters are free of them."""
@@ -270,6 +269,10 @@ class ErasureFile:
             wipe_free_pages(self._connection)
         except sqlite3.OperationalError as error:
             raise LogError(f"older pages of {self.path} are not overwritten yet: {error}") from error
+
+
+def _lists(identities: Identities) -> dict[str, list[str]]:
+    return {kind: list(values) for kind, values in identities.items()}
 
 
 def opened(folder: Path) -> closing[ErasureFile]:

@@ -100,8 +100,8 @@ def spelled(kind: str, value: Any) -> str:
 
 
 def as_sent(kind: str, value: Any) -> str:
-    """A value as its sender wrote it, for the partner who was told the same; empty if it names nobody."""
-    return str(value).strip() if spelled(kind, value) else ""
+    """A value as its sender wrote it, blanks too, for the partner who was told the same; empty if it names nobody."""
+    return str(value) if spelled(kind, value) else ""
 
 
 Spelling = Callable[[str, Any], str]

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,11 @@ _MOST_IDENTITIES: Final = 50
 _LONGEST: Final = 4096
 _EXPECTED_WITHIN: Final = 24 * 3600
 _PATH: Final = "/v3/requests"
+_LOCAL_HOST: Final = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?")
+_NOT_LOCAL: Final = (
+    "Without an admin token, erasures are taken only at localhost, 127.0.0.1 or [::1], and the Host of this request is "
+    "another. Set admin.token to ask under other names."
+)
 
 _NAMES: Final[Mapping[str, str]] = {
     "controller_customer_id": UserIdentity.CUSTOMER_ID.value,
@@ -64,14 +70,20 @@ class Refused(Exception):
         super().__init__(message)
 
 
-def opendsr_routes(folder: Path, allowed: Callable[[Request], bool]) -> Sequence[Route]:
-    """The endpoints, for the erasures of one data folder. `allowed` says whether a request has the admin token."""
+def opendsr_routes(folder: Path, allowed: Callable[[Request], bool], *, has_token: bool) -> Sequence[Route]:
+    """The endpoints, for the erasures of one data folder. `allowed` says whether a request has the admin token.
+
+    If there is none, only requests to this machine by its own names are taken: a page of a foreign site, whose name
+    has been pointed at 127.0.0.1 (DNS rebinding), is of the same origin to a browser and could erase anybody.
+    """
     requests = _Requests(folder)
 
     def guarded(methods: Mapping[str, Callable[[Request], Response]]) -> Handler:
         async def handle(request: Request) -> Response:
             answer = methods.get(request.method)
             try:
+                if not has_token and not _is_to_this_machine(request):
+                    raise Refused(403, "Forbidden", _NOT_LOCAL)
                 if not allowed(request):
                     raise Refused(401, "Unauthorized", "Send the admin token, as Bearer or as Basic password.")
                 if answer is None:
@@ -160,6 +172,10 @@ class _Requests:
             "api_version": _VERSION,
         }
         return json_response(202, orjson.dumps(answer))
+
+
+def _is_to_this_machine(request: Request) -> bool:
+    return _LOCAL_HOST.fullmatch(request.headers.get(b"host", b"").lower()) is not None
 
 
 def _found(file: ErasureFile, request: Request) -> Erasure:

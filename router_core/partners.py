@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from router_core.components import Clock, Subject
+from router_core.components import Clock, Forgotten, Subject
 from router_core.connection import Connection
 from router_core.deliverer import Deliverer
 from router_core.erasure import AtConnection, Erasure, Person, State, subject_of
@@ -120,8 +120,10 @@ class Partners:
         destination = connection.destination
         try:
             async with connection.account.call(), asyncio.timeout(limit):
-                sent = await destination.erase(subject)
-            return _Ended(State.SENT) if sent else _Ended(State.SKIPPED, _NO_ID)
+                end = await destination.erase(subject)
+            if not isinstance(end, Forgotten):
+                end = Forgotten(end)
+            return _Ended(State.SENT, end.detail) if end.acknowledged else _Ended(State.SKIPPED, end.detail or _NO_ID)
         except (Throttled, Unavailable) as error:
             return _Ended(State.PENDING, str(error), self._backoff.seconds(tries, error.retry_after))
         except TimeoutError:
@@ -149,7 +151,7 @@ def _why(error: Exception) -> str:
 
 def masked(text: str, person: Person) -> str:
     """A text without the person's values, in which no plugin should have put one."""
-    for identities in (person.requested, person.found):
+    for identities in (person.requested, person.found, person.shared):
         for value in sorted((value for values in identities.values() for value in values), key=len, reverse=True):
             text = text.replace(value, "***")
     return text[:_MOST_DETAIL]

@@ -147,20 +147,21 @@ class Suppression:
         try:
             meta = dict(connection.execute("SELECT name, value FROM meta"))
             epoch = int(meta["epoch"])
-            if epoch != self._epoch or self._hashes is None:
-                self._hashes, self._through = Hashes(meta["salt"]), 0
-                self._epoch, changed = epoch, True
-            else:
-                changed = False
-            for number, digest, request, reach, is_customer_id in connection.execute(
+            is_new = epoch != self._epoch or self._hashes is None
+            rows = connection.execute(
                 "SELECT number, digest, request, reach, is_customer_id FROM suppressed WHERE number > ? "
                 "ORDER BY number",
-                (self._through,),
-            ):
-                self._hashes.add(digest, request, Reach(reach), is_customer_id=bool(is_customer_id))
-                self._through, changed = number, True
+                (0 if is_new else self._through,),
+            ).fetchall()
         finally:
             connection.execute("COMMIT")
+        # Nothing can fail any more: after an error above, the set before stays as it was.
+        hashes = Hashes(meta["salt"]) if is_new or self._hashes is None else self._hashes
+        through = rows[-1][0] if rows else 0 if is_new else self._through
+        for _, digest, request, reach, is_customer_id in rows:
+            hashes.add(digest, request, Reach(reach), is_customer_id=bool(is_customer_id))
+        changed = is_new or bool(rows)
+        self._hashes, self._epoch, self._through = hashes, epoch, through
         self._data_version = data_version
         self.active = bool(self._hashes)
         self.version += changed

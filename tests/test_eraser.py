@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from router_core.account import Account
-from router_core.components import Destination, DestinationType, Limits, Subject
+from router_core.components import Destination, DestinationType, Forgotten, Limits, Subject
 from router_core.eraser import Eraser
 from router_core.erasure import Erasure, State, Status
 from router_core.erasurefile import opened
-from router_core.errors import CallRefused, InvalidCredentials, LogDamaged, Throttled, Unavailable
+from router_core.errors import CallRefused, InvalidCredentials, LogDamaged, LogError, Throttled, Unavailable
 from router_core.events import UserIdentity
 from router_core.findings import Findings
 from router_core.log.memory import MemoryLog
@@ -34,14 +34,14 @@ OTHER = "22222222-2222-4222-8222-222222222222"
 class Partner(Destination):
     """Ends each erasure as told, then says yes."""
 
-    def __init__(self, *ends: Exception | bool) -> None:
+    def __init__(self, *ends: Exception | bool | Forgotten) -> None:
         self.ends = list(ends)
         self.subjects: list[Subject] = []
 
     async def deliver(self, records: Sequence[Record]) -> Sequence[Outcome]:
         raise NotImplementedError
 
-    async def erase(self, subject: Subject) -> bool:
+    async def erase(self, subject: Subject) -> bool | Forgotten:
         self.subjects.append(subject)
         end = self.ends.pop(0) if self.ends else True
         if isinstance(end, Exception):
@@ -167,8 +167,7 @@ async def test_a_person_is_searched_wiped_and_forgotten_by_the_partner(tmp_path:
     (subject,) = partner.subjects
     assert subject == Subject(
         user_identities={UserIdentity.CUSTOMER_ID: ("c-1",), UserIdentity.EMAIL: ("A@b.c",)},
-        mpids=("17",),
-        device_stamps=("D-1",),
+        mpids=("17",),  # and not the stamp, which is of c-2's device, too
         integration_attributes={135: {"clevertap_id_integration_setting": ("__g",)}},
     )
 
@@ -358,3 +357,93 @@ async def test_nothing_is_begun_while_the_suppressions_cannot_be_read(
         monkeypatch.setattr(it.eraser._suppression, "refresh", lambda: False)
         assert (await it.carried_out()).status is Status.PENDING
         assert await it.bodies() == [batch("c-1")]
+
+
+KIT = {"135": {"clevertap_id_integration_setting": "-v" + "ab12" * 8}}
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("other", [{"customer_id": "c-2"}, {"email": "other@b.c"}])
+async def test_a_device_on_which_somebody_else_is_named_too_is_not_the_persons(
+    tmp_path: Path, other: dict[str, str], first: bool
+) -> None:
+    """A kit tells the id that it had when the app started, also when another person has logged in since."""
+    theirs = batch(user_identities=other, integration_attributes=KIT, device_info={"ios_idfv": "AB-12"})
+    mine = batch("c-1", integration_attributes=KIT, device_info={"ios_idfv": "AB-12", "android_uuid": "A9"}, mpid=17)
+    ask(tmp_path, ("customer_id", "c-1"))
+    partner = Partner()
+    bodies = [theirs, mine] if first else [mine, theirs]
+    async with bench(tmp_path, FakeConnection("main", partner), bodies=bodies) as it:
+        await it.carried_out()
+        assert theirs in await it.bodies()
+        assert not it.eraser._suppression.covers_body(batch(integration_attributes=KIT))
+    (subject,) = partner.subjects
+    assert subject.integration_attributes == {}
+    assert subject.device_identities == {"android_uuid": ("A9",)}
+    assert subject.mpids == ("17",)
+
+
+async def test_a_device_that_only_the_person_was_seen_with_is_theirs(tmp_path: Path) -> None:
+    device = {"ios_idfv": "AB-12"}
+    mine = batch("c-1", integration_attributes=KIT, device_info=device, user_identities={"customer_id": "c-1"})
+    email_only = batch(user_identities={"email": "a@b.c"}, integration_attributes=KIT)
+    both = batch(user_identities={"customer_id": "c-1", "email": "A@b.c"})
+    ask(tmp_path, ("customer_id", "c-1"))
+    partner = Partner()
+    async with bench(tmp_path, FakeConnection("main", partner), bodies=[email_only, both, mine]) as it:
+        await it.carried_out()
+        suppression = it.eraser._suppression
+        # A partner has forgotten what it made of the device: nothing may make it again ...
+        assert suppression.covers_body(batch(device_info={"ios_idfv": "ab12"}))
+        assert suppression.covers_body(batch(integration_attributes=KIT))
+        # ... and whoever logs in there next is somebody else.
+        assert not suppression.covers_body(batch("c-2", device_info=device))
+    (subject,) = partner.subjects
+    assert subject.device_identities == {"ios_idfv": ("AB-12",)}
+    assert subject.integration_attributes == {135: {"clevertap_id_integration_setting": ("-v" + "ab12" * 8,)}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "delivered"),
+    [
+        ("mobile_number", "491701234567", "+491701234567"),
+        ("email", "ada@example.com", "Ada@Example.com"),
+        ("customer_id", "X", " X "),
+    ],
+)
+def test_a_partner_gets_the_value_as_it_was_asked_for_and_as_it_was_sent(kind: str, asked: str, delivered: str) -> None:
+    one, other = batch(user_identities={kind: delivered}), batch(user_identities={kind: asked})
+    assert findings({kind: [asked]}, one, other, one) == {kind: [delivered]}
+
+
+async def test_what_a_destination_says_of_an_erasure_stands_in_its_detail(tmp_path: Path) -> None:
+    ask(tmp_path, ("customer_id", "c-1"))
+    said = Forgotten(True, "one device of c-1 was left")
+    connections = [FakeConnection("a", Partner(said)), FakeConnection("b", Partner(Forgotten(False, "nothing known")))]
+    async with bench(tmp_path, *connections) as it:
+        done = await it.carried_out()
+    assert (done.connections["a"].state, done.connections["a"].detail) == (State.SENT, "one device of *** was left")
+    assert (done.connections["b"].state, done.connections["b"].detail) == (State.SKIPPED, "nothing known")
+
+
+@pytest.mark.parametrize("error", [LogError("disk"), LogDamaged("damaged")])
+async def test_a_sweep_that_fails_is_done_again(tmp_path: Path, error: LogError) -> None:
+    class Failing(MemoryLog):
+        walks = 0
+
+        async def erase(self, is_theirs: Callable[[bytes], bool]) -> int:
+            self.walks += 1
+            if self.walks == 1:
+                raise error
+            return await super().erase(is_theirs)
+
+    log = Failing()
+    async with bench(tmp_path, log=log) as it:
+        it.eraser._suppression.met = True
+        with suppress(LogError):
+            await it.eraser._sweep([])
+        it.clock.advance(61.0)
+        await it.eraser._sweep([])
+        await it.eraser._sweep([])
+        assert log.walks == 2
+        assert not it.eraser._suppression.met

@@ -28,7 +28,7 @@ BODY: dict[str, Any] = {
     "api_version": "3.0",
     "subject_identities": {"email": {"value": "Ada@b.c", "encoding": "raw"}},
 }
-JSON = {b"content-type": b"application/json; charset=utf-8"}
+JSON = {b"content-type": b"application/json; charset=utf-8", b"host": b"127.0.0.1:9090"}
 
 
 async def call(
@@ -190,3 +190,36 @@ async def test_a_foreign_page_cannot_post_without_the_browser_asking(tmp_path: P
 async def test_other_methods_are_refused_with_those_that_work(tmp_path: Path) -> None:
     answer = await call(tmp_path, "PUT", f"/v3/requests/{ID}")
     assert (answer.status, dict(answer.headers)[b"allow"]) == (405, b"GET, DELETE")
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        (b"localhost", 201),
+        (b"LocalHost:9090", 201),
+        (b"127.0.0.1:1", 201),
+        (b"[::1]:9090", 201),
+        (b"[::1]", 201),
+        (b"", 403),
+        (b"evil.example:9090", 403),
+        (b"localhost.evil.example", 403),
+        (b"127.0.0.1.evil.example:9090", 403),
+        (b"127.0.0.1:9090@evil.example", 403),
+    ],
+)
+async def test_without_a_token_only_this_machines_own_names_are_answered(
+    tmp_path: Path, host: bytes, status: int
+) -> None:
+    """A foreign page whose name points at 127.0.0.1 is of the same origin to a browser."""
+    answer = await call(tmp_path, "POST", "/v3/requests", BODY, headers={b"host": host})
+    assert answer.status == status
+    if status == 403:
+        assert "admin.token" in document(answer)["error"]["message"]
+        assert list(tmp_path.iterdir()) == []
+        for method, path in (("GET", "/v3/discovery"), ("GET", f"/v3/requests/{ID}"), ("DELETE", f"/v3/requests/{ID}")):
+            assert (await call(tmp_path, method, path, headers={b"host": host})).status == 403
+
+
+async def test_with_a_token_any_name_is_answered(tmp_path: Path) -> None:
+    headers = {b"host": b"router.example:9090", b"authorization": b"Bearer t0ken"}
+    assert (await call(tmp_path, "POST", "/v3/requests", BODY, token="t0ken", headers=headers)).status == 201

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -68,13 +70,14 @@ def test_ids_that_were_found_count_where_they_cannot_be_somebody_elses(tmp_path:
         batch(mpid=17),
         batch(mp_deviceid="d1"),
         batch(integration_attributes={"135": {"k": "__g"}}),
+        batch(device_info={"ios_idfv": "v"}),  # a partner may have had a profile of it
     ):
         assert suppression.covers_body(body)
     for body in (
         batch("c-2", mpid=17),  # a number that some clients round
         batch("c-2", mp_deviceid="D-1", integration_attributes={"135": {"k": "__g"}}),
         batch(user_identities={"email": "x@y.z"}, mp_deviceid="D-1"),
-        batch(device_info={"ios_idfv": "V"}),
+        batch("c-2", device_info={"ios_idfv": "V"}),
     ):
         assert not suppression.covers_body(body)
 
@@ -189,3 +192,29 @@ def test_exactly_those_are_suppressed_whose_erasures_are_not_lifted(
         suppression.refresh()
         assert {f"c-{n}" for n in range(6) if suppression.covers_body(batch(f"c-{n}"))} == wanted
     suppression.close()
+
+
+def test_a_file_that_cannot_be_read_leaves_the_set_as_it_was(tmp_path: Path) -> None:
+    ask(tmp_path, ("customer_id", "c-1"))
+    gone = "22222222-2222-4222-8222-222222222222"
+    ask(tmp_path, ("customer_id", "c-2"), id=gone)
+    suppression = suppression_of(tmp_path)
+    with opened(tmp_path) as file:
+        file.cancel(gone)  # from now on the whole set is to be read anew
+    real = suppression._connection
+
+    class Failing:
+        def execute(self, statement: str, *arguments: Any) -> object:
+            if "FROM suppressed" in statement:
+                raise sqlite3.OperationalError("disk I/O error")
+            assert real is not None
+            return real.execute(statement, *arguments)
+
+    suppression._connection = Failing()  # type: ignore[assignment]
+    assert not suppression.refresh()
+    assert suppression.active
+    assert suppression.covers_body(batch("c-1"))
+    suppression._connection = real
+    assert suppression.refresh()
+    assert suppression.covers_body(batch("c-1"))
+    assert not suppression.covers_body(batch("c-2"))

@@ -13,6 +13,7 @@ from router_clevertap.choices import OptOutChoice
 from router_clevertap.client import PASSCODE_HEADER, answered_body, merge, outcomes_from_answer, request_for
 from router_clevertap.device import MODULE
 from router_clevertap.erasure import delete_profiles
+from router_clevertap.linking import Linking, Links, linkings
 from router_clevertap.mapping import RecordMapper
 from router_clevertap.marks import Marks
 from router_clevertap.plan import Call, Plan, plan_of
@@ -23,6 +24,7 @@ from router_core.components import (
     Destination,
     DestinationContext,
     DestinationType,
+    Forgotten,
     Kit,
     Limits,
     Subject,
@@ -44,12 +46,12 @@ class ClevertapDestination(Destination):
     def __init__(self, context: DestinationContext) -> None:
         self._context = context
         self._settings: ClevertapConfiguration = context.settings
-        self._linked = Marks("linked", context.store)
+        self._links = Links(context.store)
         self._suppressed = Marks("suppressed", context.store)
         self._mapper = RecordMapper(
             context.connection_settings,
             self._settings.max_event_properties,
-            linked=self._linked,
+            links=self._links,
             suppressed=self._suppressed,
         )
 
@@ -68,21 +70,32 @@ class ClevertapDestination(Destination):
         last_start = self._context.clock.monotonic() + _DELIVER_SECONDS - _UPLOAD_SECONDS
         await self._recall(records)
         plan = plan_of(records, self._mapper, self._settings.records_per_call)
+        links = linkings(plan.links, [(call.record_ids, call.items) for call in plan.calls])
+        fresh = self._links.reserve({device: linking.person for device, linking in links.items()})
         self._count(plan)
-        await self._keep_opt_outs()
         sent: dict[str, Outcome] = {}
-        for number, call in enumerate(plan.calls):
-            if number > 0 and self._context.clock.monotonic() > last_start:  # cut off, the outcomes would be lost
-                plan.drop_unfinished(number, sent)
-                break
-            try:
-                merge(sent, await self._upload(call))
-            except DeliveryError:
-                if number == 0:
-                    raise
-                plan.drop_unfinished(number, sent)
-                break
-        await self._keep_links(plan.linked(list(sent.values())))
+        uploaded = 0  # so many uploads may have been taken, all or in part
+        try:
+            await self._keep_opt_outs()
+            for number, call in enumerate(plan.calls):
+                if number > 0 and self._context.clock.monotonic() > last_start:  # cut off, the outcomes would be lost
+                    plan.drop_unfinished(number, sent)
+                    break
+                try:
+                    uploaded = number + 1
+                    merge(sent, await self._upload(call))
+                except DeliveryError as error:
+                    if not isinstance(error, Unavailable):  # refused as a whole
+                        uploaded = number
+                    if number == 0:
+                        raise
+                    plan.drop_unfinished(number, sent)
+                    break
+        finally:
+            self._links.release([device for device in fresh if links[device].upload >= uploaded])
+        # A device whose link was refused is free again. If nobody knows whether it was, only its person may link it.
+        self._links.release([device for device in fresh if links[device].was_refused(sent)])
+        await self._keep_links(links, plan.linked(list(sent.values())))
         return plan.with_followers([*plan.settled, *sent.values()])
 
     async def _recall(self, records: Sequence[Record]) -> None:
@@ -98,7 +111,7 @@ class ClevertapDestination(Destination):
                 continue  # nearly all batches: there is nothing to ask
             found = self._mapper.found(batch)
             if found.device:
-                await self._linked.recall([found.device])
+                await self._links.recall([found.device])
             if suppresses and found.root is not None:
                 await self._suppressed.recall([found.root.value])
 
@@ -109,12 +122,11 @@ class ClevertapDestination(Destination):
         except Exception as error:
             raise Unavailable(f"Opt-outs could not be written down: {type(error).__name__}.") from error
 
-    async def _keep_links(self, devices: Sequence[str]) -> None:
+    async def _keep_links(self, links: Mapping[str, Linking], taken: Collection[str]) -> None:
         """Write down what is linked. An error costs no more than a link that is sent again."""
-        for device in devices:
-            self._linked.mark(device)
+        self._links.linked({device: links[device].person for device in taken})
         try:
-            await self._linked.flush()
+            await self._links.flush()
         except Exception as error:  # whatever it is: what CleverTap has taken must be reported
             self._context.log.warning("clevertap_links_not_kept", error=type(error).__name__)
 
@@ -125,10 +137,9 @@ class ClevertapDestination(Destination):
         )
         return outcomes_from_answer(answer, call.record_ids, call.items, self._context.clock.now())
 
-    async def erase(self, subject: Subject) -> bool:
+    async def erase(self, subject: Subject) -> Forgotten:
         """Delete the person's profiles; see `erasure`."""
-        context = self._context
-        return await delete_profiles(subject, self._settings, context.connection_settings, context.http, context.clock)
+        return await delete_profiles(subject, self._context, self._links)
 
     def _count(self, plan: Plan) -> None:
         for code, count in Counter(note.code for _, note in plan.notes).items():

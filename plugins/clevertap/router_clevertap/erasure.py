@@ -1,8 +1,9 @@
 """CleverTap forgets a person: `POST /1/delete/profiles.json`, by identity and by the CleverTap IDs of the devices.
 
 A profile that has no identity is reached by its CleverTap ID alone, so both go. CleverTap takes 100 of each in a call;
-parallel deletions run into its limits, so the calls go one after the other. Only the passcode of an admin may delete,
-and data that is sent later would make the profile again (official documentation).
+parallel deletions run into its limits, so the calls go one after the other. A CleverTap ID that this connection linked
+to somebody else stays: the device has changed its user. Only the passcode of an admin may delete, and data that is sent
+later would make the profile again (official documentation).
 """
 
 from __future__ import annotations
@@ -16,40 +17,43 @@ import orjson
 from router_clevertap.client import UploadRequest, answered_body, request_for
 from router_clevertap.device import CLEVERTAP_ID, MODULE, given_clevertap_id
 from router_clevertap.identity import RootFinder
+from router_clevertap.linking import Links
+from router_clevertap.phones import phone
 from router_clevertap.settings import ClevertapConfiguration, ClevertapConnection
-from router_core.components import Clock, HttpTransport, Subject
+from router_core.components import DestinationContext, Forgotten, Subject
 from router_core.errors import CallRefused, InvalidCredentials
-from router_core.events import DeviceInfo, EventBatch
+from router_core.events import DeviceInfo, EventBatch, UserIdentity
+from router_core.identifiers import spelled
 
 IDS_PER_CALL: Final = 100
 _SECONDS: Final = 25.0
 
 
-async def delete_profiles(
-    subject: Subject,
-    settings: ClevertapConfiguration,
-    connection: ClevertapConnection,
-    http: HttpTransport,
-    clock: Clock,
-) -> bool:
-    """Delete the person's profiles. False if the connection knows no id of the person.
+async def delete_profiles(subject: Subject, context: DestinationContext, links: Links) -> Forgotten:
+    """Delete the person's profiles, but not that of a device that is linked to somebody else, and forget the links.
 
     Raises `Throttled`, `Unavailable`, `InvalidCredentials` and `CallRefused`; then all may be called again.
     """
-    identities, devices = ids_of(subject, connection)
+    settings: ClevertapConfiguration = context.settings
+    identities, named = ids_of(subject, context.connection_settings)
+    await links.recall(named)
+    devices = [device for device in named if not links.is_of_somebody_else(device, identities)]
     for start in range(0, max(len(identities), len(devices)), IDS_PER_CALL):
         end = start + IDS_PER_CALL
         request = deletion_request(settings, identities[start:end], devices[start:end])
-        answer = await http.request(
+        answer = await context.http.request(
             request.method, request.url, headers=request.headers, content=request.content, timeout=_SECONDS
         )
         try:
-            body = answered_body(answer, clock.now())
+            body = answered_body(answer, context.clock.now())
         except InvalidCredentials as error:
             raise InvalidCredentials(f"{error} Only the passcode of an admin may delete profiles.") from None
         if body["status"] != "success":  # its text may name an id, so it stays here
             raise CallRefused("clevertap_delete", "CleverTap did not delete all profiles.")
-    return bool(identities or devices)
+    await links.forget(devices)
+    left = len(named) - len(devices)
+    detail = f"{left} CleverTap ID(s) left, as they are linked to somebody else" if left else ""
+    return Forgotten(bool(identities or devices), detail)
 
 
 def ids_of(subject: Subject, settings: ClevertapConnection) -> tuple[list[str], list[str]]:
@@ -61,6 +65,9 @@ def ids_of(subject: Subject, settings: ClevertapConnection) -> tuple[list[str], 
     batches = [EventBatch(mpid=mpid) for mpid in subject.mpids]
     for identity, values in subject.user_identities.items():
         batches += [EventBatch(user_identities={identity.value: value}) for value in values]
+    phones = subject.user_identities.get(UserIdentity.MOBILE_NUMBER, ())
+    numbers = _each_once(_e164(value, settings.phone_region) for value in phones)
+    batches += [EventBatch(user_identities={UserIdentity.MOBILE_NUMBER.value: number}) for number in numbers]
     for kind, values in subject.device_identities.items():
         batches += [EventBatch(device_info=DeviceInfo(**{kind: value})) for value in values]
     kits = subject.integration_attributes.get(MODULE, {}).get(CLEVERTAP_ID, ())
@@ -81,6 +88,12 @@ def deletion_request(
     ids = {"identity": identities, "guid": devices}
     content = orjson.dumps({name: values for name, values in ids.items() if values})
     return replace(request_for(settings, ()), url=f"{settings.api_url}/1/delete/profiles.json", content=content)
+
+
+def _e164(value: str, region: str) -> str:
+    """The number as it is delivered, also of digits alone, which is how a request may name it; empty if it is none."""
+    digits = spelled(UserIdentity.MOBILE_NUMBER.value, value)
+    return phone(value, region) or phone(f"+{digits}") or ""
 
 
 def _each_once(values: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ from router_clevertap.commerce_details import PlainEvent
 from router_clevertap.device import given_clevertap_id
 from router_clevertap.fields import id_text
 from router_clevertap.identity import Found, Root, RootFinder, no_identity
-from router_clevertap.linking import link
+from router_clevertap.linking import Links, link
 from router_clevertap.marks import Marks
 from router_clevertap.names import CHARGED, Remembered, clean_event_name
 from router_clevertap.notes import NONE, Note, Notes
@@ -59,7 +59,7 @@ class Mapped(msgspec.Struct, frozen=True, gc=False):
 class RecordMapper:
     """Maps the records of one connection; remembers names it cleaned and the last batch's identity.
 
-    `linked` are the CleverTap IDs that need no linking any more; `suppressed` the users of whom nothing is sent, which
+    `links` says which CleverTap IDs may be linked to whom; `suppressed` are the users of whom nothing is sent, which
     opt-outs change.
     """
 
@@ -68,12 +68,12 @@ class RecordMapper:
         settings: ClevertapConnection,
         max_properties: int = MAX_PROPERTIES,
         *,
-        linked: Marks | None = None,
+        links: Links | None = None,
         suppressed: Marks | None = None,
     ) -> None:
         flatten = settings.nested_values is NestedValues.FLATTEN
         self._settings = settings
-        self._linked = linked if linked is not None else Marks("linked")
+        self._links = links if links is not None else Links()
         self._suppressed = suppressed if suppressed is not None else Marks("suppressed")
         self._suppresses = settings.opt_out is OptOutChoice.SUPPRESS
         self._screen_name = "{}" if settings.screen_view_name is ScreenViewName.BARE else "Screen Viewed {}"
@@ -212,7 +212,7 @@ class RecordMapper:
         """A profile record, and before it the one that links the device to `person` if that was not done yet."""
         data, notes = said
         device = self._found.device
-        linked = device if device and person and device not in self._linked else ""
+        linked = device if device and person and self._links.allows(device, person) else ""
         if not data and not linked:
             return self._skipped(record, "nothing_to_say", "It would leave CleverTap's profile as it is.", notes)
         ts, stamp_notes = self._stamp(record)

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from router_clevertap.choices import UserId
 from router_clevertap.destination import CLEVERTAP, ClevertapDestination
 from router_clevertap.erasure import ids_of
 from router_clevertap.sandbox import SandboxServer
 from router_clevertap.settings import ClevertapConnection
 
-from router_core.components import HttpAnswer, Subject
+from router_core.components import Forgotten, HttpAnswer, Subject
 from router_core.errors import CallRefused, InvalidCredentials, Throttled, Unavailable
 from router_core.events import UserIdentity
 from router_core.transport import HttpxTransport
@@ -54,7 +55,7 @@ def test_the_ids_are_those_that_records_could_have_had(
 
 def erase(context: Context, http: Any, subject: Subject = ADA, **settings: Any) -> bool:
     async def run() -> bool:
-        return await ClevertapDestination(context(http, **settings)).erase(subject)
+        return (await ClevertapDestination(context(http, **settings)).erase(subject)).acknowledged
 
     return asyncio.run(run())
 
@@ -124,7 +125,7 @@ def test_profiles_are_gone_and_others_stay(context: Context, sandbox: SandboxSer
     async def run(**settings: Any) -> bool:
         http = HttpxTransport()
         try:
-            return await ClevertapDestination(context(http, **account | settings)).erase(ADA)
+            return (await ClevertapDestination(context(http, **account | settings)).erase(ADA)).acknowledged
         finally:
             await http.close()
 
@@ -140,3 +141,46 @@ def test_profiles_are_gone_and_others_stay(context: Context, sandbox: SandboxSer
 
 def test_the_type_says_that_it_erases() -> None:
     assert CLEVERTAP.erases
+
+
+def test_a_profile_that_is_linked_to_somebody_else_stays(
+    context: Context, script: Any, answer: Answer, record: Callable[..., Any]
+) -> None:
+    """A kit told the ID of the device's user before; the link may be older than the log."""
+    http = script(*[answer({"status": "success"})] * 4)
+    made = context(http)
+    kits = (("c-2", KIT), ("c-1", OTHER_KIT))
+
+    async def run() -> None:
+        for number, (person, kit) in enumerate(kits):
+            update = record(
+                "profile_update",
+                id=f"{number}.p",
+                user_identities={"customer_id": person},
+                integration_attributes={"135": {"clevertap_id_integration_setting": kit}},
+            )
+            await ClevertapDestination(made).deliver([update])
+        end = await ClevertapDestination(made).erase(ADA)  # a restart: only the store remembers
+        assert end == Forgotten(True, "1 CleverTap ID(s) left, as they are linked to somebody else")
+        assert http.requests[-1]["body"] == {"identity": ["c-1", "c-0"], "guid": [OTHER_KIT]}
+        assert len(made.store.items) == 1, "of the person's own link nothing is left"
+        only = Subject(integration_attributes={135: {"clevertap_id_integration_setting": (KIT,)}})
+        assert not (await ClevertapDestination(made).erase(only)).acknowledged
+        assert len(http.requests) == 3
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "identity"),
+    [
+        ({}, "491701234567", "+491701234567"),
+        ({}, "00491701234567", "+491701234567"),
+        ({"phone_region": "DE"}, "0170 1234567", "+491701234567"),
+    ],
+)
+def test_a_phone_number_is_asked_for_as_it_is_delivered(settings: dict[str, Any], asked: str, identity: str) -> None:
+    subject = Subject(user_identities={UserIdentity.MOBILE_NUMBER: (asked,)})
+    fallback = ClevertapConnection(fall_back_to_other_identities=True, **settings)
+    assert ids_of(subject, fallback) == ([identity], [])
+    assert ids_of(subject, ClevertapConnection(user_id=UserId.MOBILE_NUMBER, **settings)) == ([asked, identity], [])

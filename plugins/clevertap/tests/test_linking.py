@@ -1,16 +1,20 @@
 """Anonymous to known: the linking record, sent once for each device."""
 
+import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from router_clevertap.destination import ClevertapDestination
+from router_clevertap.linking import Links
 from router_clevertap.mapping import RecordMapper
 from router_clevertap.marks import Marks
 from router_clevertap.settings import ClevertapConnection
 
 from router_core.components import HttpAnswer
+from router_core.errors import Throttled, Unavailable
 from router_core.records import Record
 from router_core.store import StateFile
 
@@ -87,14 +91,14 @@ async def test_a_link_that_was_not_taken_is_tried_again(
 @pytest.mark.parametrize("marked", [True, False])
 async def test_marks_are_durable(tmp_path: Path, marked: bool) -> None:
     first = StateFile(tmp_path / "state.db")
-    marks = Marks("linked", first.namespace("clevertap", "app"))
+    marks = Marks("suppressed", first.namespace("clevertap", "app"))
     marks.mark("a")
     await marks.flush()
     marks.mark("a", marked=marked)
     await marks.flush()
     first.close()
     second = StateFile(tmp_path / "state.db")
-    other = Marks("linked", second.namespace("clevertap", "app"))
+    other = Marks("suppressed", second.namespace("clevertap", "app"))
     assert "a" not in other
     await other.recall(["a", "b"])
     assert ("a" in other, "b" in other) == (marked, False)
@@ -127,3 +131,76 @@ async def test_a_device_that_was_linked_is_not_linked_by_a_change_after_a_restar
     change = {"new": {"identity_type": "customer_id", "identity": "c-2"}, "old": None}
     later = record("user_identity_change", change, user_identities={}, integration_attributes=ATTRIBUTES)
     assert [o.code for o in await ClevertapDestination(made).deliver([later])] == ["nothing_to_say"]
+
+
+def update_of(record: Make, person: str, id: str = "1.p") -> Record:
+    identities = {"customer_id": person}
+    return record("profile_update", id=id, integration_attributes=ATTRIBUTES, user_identities=identities)
+
+
+async def test_two_people_in_two_lanes_do_not_both_get_the_device(context: Any, record: Make) -> None:
+    class Slow:
+        def __init__(self) -> None:
+            self.sent: list[dict[str, Any]] = []
+
+        async def request(self, *_: Any, content: bytes = b"", **__: Any) -> HttpAnswer:
+            items = json.loads(content)["d"]
+            self.sent += items
+            await asyncio.sleep(0.01)
+            return HttpAnswer(200, {}, json.dumps({"status": "success", "processed": len(items)}).encode())
+
+    http = Slow()
+    destination = ClevertapDestination(context(http))
+    one, two = update_of(record, "c-1"), update_of(record, "c-2", id="2.p")
+    outcomes = await asyncio.gather(destination.deliver([one]), destination.deliver([two]))
+    assert [item["profileData"]["identity"] for item in http.sent] == ["c-1"]
+    assert [[o.disposition.value for o in some] for some in outcomes] == [["delivered"], ["skipped"]]
+
+
+REFUSED = {"status": "fail", "processed": 0, "unprocessed": [{"status": "fail", "code": 555, "error": "number : 1"}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "is_free"),
+    [
+        (200, REFUSED, None, True),
+        (429, {}, Throttled, True),
+        (502, b"<html>", Unavailable, False),  # it may have been taken: linked again, the two would become one
+    ],
+)
+async def test_a_device_is_free_again_only_if_its_link_was_refused(
+    context: Any, record: Make, script: Any, answer: Any, status: int, body: Any, error: Any, is_free: bool
+) -> None:
+    http = script(answer(body, status=status), answer({"status": "success"}))
+    destination = ClevertapDestination(context(http))
+    if error is None:
+        await destination.deliver([update_of(record, "c-1")])
+    else:
+        with pytest.raises(error):
+            await destination.deliver([update_of(record, "c-1")])
+    (other,) = await destination.deliver([update_of(record, "c-2", id="2.p")])
+    assert other.code == ("" if is_free else "nothing_to_say")
+    if not is_free:  # its own person may try again
+        (same,) = await destination.deliver([update_of(record, "c-1")])
+        assert same.disposition.value == "delivered"
+
+
+async def test_links_know_their_person_by_a_salted_hash_after_a_restart(tmp_path: Path) -> None:
+    first = StateFile(tmp_path / "state.db")
+    links = Links(first.namespace("clevertap", "app"))
+    links.linked({"a": "person-1", "b": "person-1"})
+    await links.flush()
+    rows = first.connection.execute("SELECT key, value FROM items").fetchall()
+    assert len({value for _, value in rows}) == 2
+    assert not any(b"person-1" in value for _, value in rows)
+    first.close()
+    second = StateFile(tmp_path / "state.db")
+    again = Links(second.namespace("clevertap", "app"))
+    await again.recall(["a", "b", "c"])
+    assert [again.is_of_somebody_else(d, ["person-0", "person-1"]) for d in "abc"] == [False] * 3
+    assert [again.is_of_somebody_else(d, ["person-2"]) for d in "abc"] == [True, True, False]
+    assert [again.allows(d, "person-1") for d in "abc"] == [False, False, True]
+    await again.forget(["a"])
+    assert again.allows("a", "person-2")
+    assert second.connection.execute("SELECT count(*) FROM items").fetchone() == (1,)
+    second.close()
