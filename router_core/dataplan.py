@@ -18,6 +18,7 @@ from router_core.configtree import KeyPath, Node
 from router_core.draft import suggestion
 from router_core.errors import ConfigurationError, Problem
 from router_core.events import CommerceEvent, CustomEvent, EventData, EventType, ScreenView, UserAttributeChange
+from router_core.feeds import SOURCE_FEED
 
 UNKNOWN_EVENT: Final = "plan_unknown_event"
 UNKNOWN_ATTRIBUTE: Final = "plan_unknown_attribute"
@@ -151,7 +152,14 @@ class DataPlan:
             attributes = self._others.get(event_type)
             if event_type not in _KNOWN_TYPES:
                 return [Breach(UNKNOWN_EVENT, event_type, "is no event type of the data plan")]
-        return attributes.breaches(event.custom_attributes or {}) if attributes is not None else []
+        if attributes is None:
+            return []
+        given = event.custom_attributes or {}
+        if SOURCE_FEED not in given:
+            return attributes.breaches(given)
+        # The router's own mark is no word of the sender: as if it were not there.
+        given = {name: value for name, value in given.items() if name != SOURCE_FEED}
+        return [breach for breach in attributes.breaches(given) if breach.subject != SOURCE_FEED]
 
     def _of_change(self, event: UserAttributeChange) -> list[Breach]:
         if self._user is None or event.new is None:

@@ -17,6 +17,7 @@ from router_core.components import SourceInput
 from router_core.dataplan import CODES, DataPlan, read_data_plan
 from router_core.errors import ConfigurationError, InvalidBatch
 from router_core.events import Platform
+from router_core.feeds import mark_source_feed
 from router_core.intake import CoreIntake
 from router_core.log.memory import MemoryLog
 from router_core.plangate import PlanGate
@@ -362,6 +363,26 @@ def test_a_pattern_that_backtracks_without_end_is_cut_off(tmp_path: Path) -> Non
     plan = read_data_plan(written(tmp_path, 'user_attributes: {properties: {a: {pattern: "^(a|a)*\\\\1?(?=b)$"}}}'))
     [breach] = plan.of_user({"a": "a" * 200 + "!"})
     assert breach.code == "plan_wrong_value"
+
+
+@pytest.mark.parametrize("policy", ["allow", "strip", "park", "refuse"])
+@pytest.mark.parametrize("required", ["", ", required: [mParticle Source Feed]"])
+def test_the_mark_of_a_feed_is_not_judged_and_stays(tmp_path: Path, policy: str, required: str) -> None:
+    text = f"events: {{custom_event: {{x: {{properties: {{a: {{type: string}}}}, maxProperties: 1{required}}}}}}}\n"
+    plan = read_data_plan(written(tmp_path, text))
+    judged = gate(plan, **dict.fromkeys(("unknown_attribute", "wrong_value", "missing_attribute"), policy))
+    records = records_of(event_batch(custom_event("x", custom_attributes={"a": "b"})))
+    mark_source_feed(records, "Email Results")
+    kept, outcomes, notes = judged(records)
+    assert (kept, outcomes, notes) == (records, [], [])
+    assert kept[0].event is not None
+    assert kept[0].event.custom_attributes == {"a": "b", "mParticle Source Feed": "Email Results"}
+    if policy == "strip" and not required:
+        records = records_of(event_batch(custom_event("x", custom_attributes={"z": "b"})))
+        mark_source_feed(records, "Email Results")
+        ((record,), _, _) = judged(records)
+        assert record.event is not None
+        assert record.event.custom_attributes == {"mParticle Source Feed": "Email Results"}
 
 
 # --- what a sender can make of it -------------------------------------------------------------------------------------
