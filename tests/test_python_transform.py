@@ -202,7 +202,9 @@ async def test_a_connection_delivers_what_the_function_leaves(make: Make) -> Non
         await bench.idle()
         letters = await bench.letters()
     assert [attributes_of(one) for call in destination.calls for one in call.records] == [{"seen": 1}, {"seen": 1}]
-    assert [(letter.record_id, letter.code) for letter in letters] == [("1.1", "transform_error")]
+    assert [(letter.record_id, letter.code, letter.event_type) for letter in letters] == [
+        ("1.1", "transform_error", "custom_event")
+    ]
 
 
 ACTS = st.lists(st.sampled_from(["same", "change", "drop", "raise", "nonsense", "other", "sleep"]), max_size=12)
