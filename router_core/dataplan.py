@@ -7,6 +7,7 @@ What becomes of that is decided by `plangate`. The file's shape is described in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,7 @@ from router_core.configtree import KeyPath, Node
 from router_core.draft import suggestion
 from router_core.errors import ConfigurationError, Problem
 from router_core.events import CommerceEvent, CustomEvent, EventData, EventType, ScreenView, UserAttributeChange
+from router_core.feeds import SOURCE_FEED
 
 UNKNOWN_EVENT: Final = "plan_unknown_event"
 UNKNOWN_ATTRIBUTE: Final = "plan_unknown_attribute"
@@ -31,6 +33,10 @@ ANY_NAME: Final = "*"
 _MOST_VALUES: Final = 200_000
 _SECTIONS: Final = ("name", "version", "events", "user_attributes", "$defs")
 _DEEPEST: Final = 20
+_DEEPEST_VALUE: Final = 8
+"""Lists and maps in one another in one attribute. A schema that refers to itself can double its work at each level."""
+_MOST_ERRORS: Final = 100
+_LONGEST_MESSAGE: Final = 300
 _CLOSED: Final = ("additionalProperties", "unevaluatedProperties")
 # A pattern of the plan meets text of a stranger: one that backtracks without end is cut off, and does not match.
 _PATTERNS: Final = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000)
@@ -59,16 +65,31 @@ class Attributes:
     def __init__(self, schema: dict[str, Any] | bool) -> None:
         """Raises `jsonschema_rs.ValidationError` or `ValueError` if this is no schema."""
         jsonschema_rs.meta.validate(schema)  # says more than the masked texts of what is made below
+        self._any = schema is True
         self._validator = jsonschema_rs.validator_for(
             schema, mask="the value", offline=True, validate_formats=True, pattern_options=_PATTERNS
         )
 
     def breaches(self, attributes: Mapping[str, Any]) -> list[Breach]:
-        """At most one for each attribute and code."""
+        """At most one for each attribute and code.
+
+        The sender chooses how much there is to check, so there are limits: what is nested deeper than 8 levels is wrong
+        unseen, and behind 100 errors the attributes as a whole count as wrong in every way.
+        """
+        if self._any:
+            return []
+        deep = [name for name, value in attributes.items() if _is_deeper(value, _DEEPEST_VALUE)]
+        found = [Breach(WRONG_VALUE, name, f"is nested deeper than {_DEEPEST_VALUE} levels") for name in deep]
+        if deep:
+            attributes = {**attributes, **dict.fromkeys(deep)}
         try:
             if self._validator.is_valid(attributes):
-                return []
-            found = [breach for error in self._validator.iter_errors(attributes) for breach in _breaches(error)]
+                return found
+            errors = list(islice(self._validator.iter_errors(attributes), _MOST_ERRORS + 1))
+            found += [breach for error in errors[:_MOST_ERRORS] for breach in _breaches(error)]
+            if len(errors) > _MOST_ERRORS:  # nobody knows which attributes the others are of
+                text = f"the attributes break the data plan in more than {_MOST_ERRORS} ways"
+                found += [Breach(code, None, text) for code in (WRONG_VALUE, UNKNOWN_ATTRIBUTE, MISSING_ATTRIBUTE)]
         except _TOO_DEEP:  # half of a surrogate pair, nested without end
             return [Breach(WRONG_VALUE, None, "the attributes hold something that cannot be checked")]
         first: dict[tuple[str, str | None], Breach] = {}
@@ -77,17 +98,26 @@ class Attributes:
         return list(first.values())
 
 
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and maps stand in one another more than `levels` deep."""
+    if not isinstance(value, (dict, list)):
+        return False
+    if levels == 0:
+        return True
+    return any(_is_deeper(one, levels - 1) for one in (value.values() if isinstance(value, dict) else value))
+
+
 def _breaches(error: jsonschema_rs.ValidationError) -> Iterator[Breach]:
     kind: Any = error.kind  # each kind has fields of its own
     if error.instance_path:
-        yield Breach(WRONG_VALUE, str(error.instance_path[0]), error.message)
+        yield Breach(WRONG_VALUE, str(error.instance_path[0]), error.message[:_LONGEST_MESSAGE])
     elif kind.name in _CLOSED:
         for name in kind.unexpected:
             yield Breach(UNKNOWN_ATTRIBUTE, name, "is not in the data plan")
     elif kind.name == "required":
         yield Breach(MISSING_ATTRIBUTE, str(kind.property), "is missing; the data plan requires it")
     else:
-        yield Breach(WRONG_VALUE, None, error.message)
+        yield Breach(WRONG_VALUE, None, error.message[:_LONGEST_MESSAGE])
 
 
 class DataPlan:
@@ -122,7 +152,14 @@ class DataPlan:
             attributes = self._others.get(event_type)
             if event_type not in _KNOWN_TYPES:
                 return [Breach(UNKNOWN_EVENT, event_type, "is no event type of the data plan")]
-        return attributes.breaches(event.custom_attributes or {}) if attributes is not None else []
+        if attributes is None:
+            return []
+        given = event.custom_attributes or {}
+        if SOURCE_FEED not in given:
+            return attributes.breaches(given)
+        # The router's own mark is no word of the sender: as if it were not there.
+        given = {name: value for name, value in given.items() if name != SOURCE_FEED}
+        return [breach for breach in attributes.breaches(given) if breach.subject != SOURCE_FEED]
 
     def _of_change(self, event: UserAttributeChange) -> list[Breach]:
         if self._user is None or event.new is None:

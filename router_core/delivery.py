@@ -12,14 +12,17 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from router_core.connection import Connection
 from router_core.errors import CallRefused, DeliveryError, InvalidCredentials, LogFull, Throttled, Unavailable
+from router_core.events import batch_from_json
 from router_core.holding import HoldLane
 from router_core.isolation import fault_of, isolate
 from router_core.log.port import DeadLetter, HeldRecord, Lease, Settlement, StoredBatch
 from router_core.outcomes import Disposition, Outcome
 from router_core.pipeline import WHOLE_BATCH, suppressed
-from router_core.records import Record
+from router_core.records import PROFILE_UPDATE, Record
 
 _LOOK_FOR_REPLAYS_EVERY = 1.0
 _REPLAY_AGAIN_AFTER = 30.0
@@ -59,6 +62,8 @@ class Group:
     """Those of `records` whose users are to be forgotten since the group was made; see `Lane._suppressed_of`."""
     looked_at: int = -1
     """The version of the suppressions as of which this is so."""
+    types: dict[int, list[str]] = field(default_factory=dict)
+    """Of batches with a record that ended before the call: the types of their events."""
     parked_at_ms: int | None = None
     waits: dict[tuple[int, float | None], float] = field(default_factory=dict)
     """Back-off by attempts and time asked for: what failed together is tried together."""
@@ -462,7 +467,7 @@ class Lane:
             connection=self._connection.name,
             seq=seq,
             record_id=outcome.record_id,
-            event_type=record.event_type if record is not None else "unknown",
+            event_type=record.event_type if record is not None else self._type_of(group, batch, outcome.record_id),
             user=batch.user,
             disposition=outcome.disposition.value,
             code=outcome.code,
@@ -472,6 +477,20 @@ class Lane:
             parked_at_ms=group.parked_at_ms,
         )
         return ((letter, batch),)
+
+    def _type_of(self, group: Group, batch: StoredBatch, record_id: str) -> str:
+        """The event type of a record that ended before the call, from its batch as it was received."""
+        which = record_id.partition(".")[2]
+        if which == "p":
+            return PROFILE_UPDATE
+        if batch.seq not in group.types:
+            try:
+                events = batch_from_json(batch.body).events or ()
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                events = ()
+            group.types[batch.seq] = [event.event_type for event in events]
+        types = group.types[batch.seq]
+        return types[int(which)] if which.isdecimal() and int(which) < len(types) else "unknown"
 
 
 def _not_behind(records: Sequence[Record], waiting: Sequence[Record], outcomes: Sequence[Outcome]) -> Sequence[Record]:

@@ -19,6 +19,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+LONGEST_MESSAGE: Final = 2000
+
+
+def storable(text: object) -> str:
+    """The text of an error as any file takes it: at most `LONGEST_MESSAGE` characters, without half surrogate pairs.
+
+    Such halves stand in file names that are no UTF-8, and in what a partner's code makes of odd bytes.
+    """
+    return str(text)[:LONGEST_MESSAGE].encode("utf-8", "replace").decode()
 
 
 class RouterError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 
-from router_core.errors import CallRefused, DeliveryError
+from router_core.errors import LONGEST_MESSAGE, CallRefused, DeliveryError, storable
 from router_core.records import Record
 
 
@@ -40,9 +40,19 @@ async def isolate(
 
 
 def fault_of(error: BaseException) -> str:
-    """The last line of the traceback and where it was raised: `KeyError: 'x' (mapping.py:12)`."""
+    """The last line of the traceback and where it was raised: `KeyError: 'x' (mapping.py:12)`.
+
+    Of a `SyntaxError`, the line of the file that cannot be read.
+    """
     text = traceback.format_exception_only(error)[-1].strip()
     frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return text
-    return f"{text} ({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})"
+    if isinstance(error, SyntaxError) and error.filename:
+        text = f"{type(error).__name__}: {error.msg}"
+        place = _place(error.filename, error.lineno)
+    else:
+        place = _place(frames[-1].filename, frames[-1].lineno) if frames else ""
+    return storable(text)[: LONGEST_MESSAGE - 200] + storable(place)
+
+
+def _place(filename: str, line: int | None) -> str:
+    return f" ({filename.rsplit('/', 1)[-1][-150:]}:{line})"

@@ -9,11 +9,13 @@
 | advertising ids and suppression again | what transforms put back or found out |
 | selection: kit, rules, filters | rules see what no filter took out |
 | connection's data plan | what the partner would get |
+
+A record that makes a step fail ends there as rejected; the others go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 import orjson
@@ -26,12 +28,15 @@ from router_core.isolation import fault_of, isolate
 from router_core.log.port import StoredBatch
 from router_core.outcomes import Disposition, Outcome
 from router_core.plangate import PlanGate, PlanNote
-from router_core.records import BatchContext, Record, records_from_batch, without_received
+from router_core.records import BatchContext, Record, records_from_batch, without_received, wrong_change
 from router_core.selection import Selection
 from router_core.suppression import CODE, REASON, Suppression
 
 WHOLE_BATCH = "b"
 """`<seq>.b` is the id of a batch that cannot be decoded at all."""
+
+Step = Callable[[Sequence[Record]], tuple[list[Record], list[Outcome]]]
+"""The records to go on with, in order, and an outcome for each other."""
 
 
 class Pipeline:
@@ -58,6 +63,7 @@ class Pipeline:
         self._platform = platform
         self._channel = channel
         self._transforms = transforms
+        self._code = "transform_error" if transforms else "plugin_error"  # whose fault it is that a later step fails
         self._select = selection
         self._feed = feed
         self._att_status = att_status
@@ -89,7 +95,7 @@ class Pipeline:
             records += decoded
             outcomes += malformed
         if self._input_plan is not None:
-            records, ended = self._judged(self._input_plan, records, again)
+            records, ended = self._judged(self._input_plan, records, again, "plugin_error")
             outcomes += ended
         if self.suppression.active:
             records, outcomes = self._without_suppressed(batches, records, outcomes)
@@ -97,25 +103,32 @@ class Pipeline:
             records, ended = await self._transform(name, transform, records)
             outcomes += ended
         if self._transforms:
-            records = self._lawful(records)
-            if self.suppression.active:
-                covered = self.suppression.suppressed_of(records, {stored.seq: stored for stored in batches})
-                outcomes += suppressed(record.id for record in records if record.id in covered)
-                records = [record for record in records if record.id not in covered]
+            by_seq = {stored.seq: stored for stored in batches}
+            records, ended = _of_each(lambda some: self._lawful_and_unsuppressed(some, by_seq), records, self._code)
+            outcomes += ended
         return records, outcomes
 
     def selected(self, records: Sequence[Record]) -> tuple[list[Record], list[Outcome]]:
         """What rules and filters leave, and a skipped outcome for each other record."""
-        return self._select(records)
+        return _of_each(self._select, records, self._code)
 
     def planned(self, records: Sequence[Record], *, again: bool = False) -> tuple[list[Record], list[Outcome]]:
         """What the connection's data plan leaves, as the destination gets it, and an outcome for each other record."""
         if self._plan is None:
             return list(records), []
-        return self._judged(self._plan, records, again)
+        return self._judged(self._plan, records, again, self._code)
 
-    def _judged(self, gate: PlanGate, records: Sequence[Record], again: bool) -> tuple[list[Record], list[Outcome]]:
-        kept, outcomes, notes = gate(records)
+    def _judged(
+        self, gate: PlanGate, records: Sequence[Record], again: bool, code: str
+    ) -> tuple[list[Record], list[Outcome]]:
+        notes: list[PlanNote] = []
+
+        def judge(some: Sequence[Record]) -> tuple[list[Record], list[Outcome]]:
+            nonlocal notes
+            kept, outcomes, notes = gate(some)
+            return kept, outcomes
+
+        kept, outcomes = _of_each(judge, records, code)
         if notes and not again:
             self._noted(notes)
         return kept, outcomes
@@ -158,6 +171,16 @@ class Pipeline:
             mark_source_feed(records, self._feed)
         return records, malformed
 
+    def _lawful_and_unsuppressed(
+        self, records: Sequence[Record], batches: Mapping[int, StoredBatch]
+    ) -> tuple[list[Record], list[Outcome]]:
+        lawful = self._lawful(records)
+        covered = self.suppression.suppressed_of(lawful, batches)
+        return (
+            [record for record in lawful if record.id not in covered],
+            suppressed(record.id for record in lawful if record.id in covered),
+        )
+
     def _lawful(self, records: Sequence[Record]) -> list[Record]:
         """The records without ids that a transform put back, or which nobody may use by what a transform changed."""
         lawful: list[Record] = []
@@ -180,6 +203,7 @@ class Pipeline:
         async def apply(part: Sequence[Record]) -> None:
             result = await transform.apply(part)
             _require_each_once(part, result)
+            _require_usable(part, result)
             kept.extend(result.records)
             outcomes.extend(result.outcomes)
 
@@ -189,6 +213,33 @@ class Pipeline:
         if records:
             await isolate(records, apply, give_up)
         return kept, outcomes
+
+
+def _of_each(step: Step, records: Sequence[Record], code: str) -> tuple[list[Record], list[Outcome]]:
+    """What `step` makes of the records. If it raises, those with which it raises alone end, and the others go on.
+
+    They go through it together, since what it takes out of one record of a batch it takes out of all. For the same
+    reason they come without what was received in the batch of one that ended so: nobody has judged that.
+    """
+    try:
+        return step(records)
+    except Exception:  # noqa: S110  # whatever it is, it must not hold up the lane; each tells its own below
+        pass
+    sound: list[Record] = []
+    outcomes: list[Outcome] = []
+    for record in records:
+        try:
+            step([record])
+        except Exception as error:
+            outcomes.append(Outcome.rejected(record.id, code, fault_of(error)))
+        else:
+            sound.append(record)
+    at_fault = {int(outcome.record_id.partition(".")[0]) for outcome in outcomes}
+    try:
+        kept, ended = step(sound)
+    except Exception as error:
+        return [], [*outcomes, *(Outcome.rejected(record.id, code, fault_of(error)) for record in sound)]
+    return without_received(kept, at_fault), [*outcomes, *ended]
 
 
 def suppressed(record_ids: Iterable[str]) -> list[Outcome]:
@@ -207,3 +258,11 @@ def _require_each_once(records: Sequence[Record], result: Transformed) -> None:
     for outcome in result.outcomes:
         if outcome.disposition not in (Disposition.SKIPPED, Disposition.REJECTED):
             raise ValueError(f"a transform cannot end a record as {outcome.disposition}")
+
+
+def _require_usable(records: Sequence[Record], result: Transformed) -> None:
+    """Raises `TypeError` if a record came back with something that no later step could use."""
+    before = {record.id: record for record in records}
+    for record in result.records:
+        if (wrong := wrong_change(before[record.id], record)) is not None:
+            raise TypeError(wrong)

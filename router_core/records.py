@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
-from router_core.events import EventBatch, EventData, Platform, decoded_event
+from router_core.events import (
+    ApplicationInfo,
+    DeviceInfo,
+    EventBatch,
+    EventData,
+    Platform,
+    WireEvent,
+    decoded_event,
+)
 from router_core.outcomes import Outcome
 
 PROFILE_UPDATE: Final = "profile_update"
@@ -55,7 +64,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         value = self.event.timestamp_unixtime_ms if self.event is not None else None
         if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdigit():
             value = int(value)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf:
             return int(value)
         return self.context.received_at_ms
 
@@ -102,3 +111,72 @@ def without_received(records: Sequence[Record], seqs: Collection[int]) -> list[R
             clean_batch = replace(batch, events=None)
         kept.append(replace(record, batch=clean_batch, context=clean_context))
     return kept
+
+
+def wrong_change(before: Record, after: Any) -> str | None:
+    """What no later step could use of a record that a transform gave back, for people; None if nothing is seen.
+
+    Only what changed is looked at, and types alone: a transform is code of somebody else.
+    """
+    if after is before:
+        return None
+    if not isinstance(after, Record):
+        return f"returned {_kind(after)}, not a Record"
+    event_type: Any = after.event_type
+    if not isinstance(event_type, str):
+        return f"event_type is {_kind(event_type)}, not text"
+    wrong = None
+    if after.context is not before.context:
+        wrong = _wrong_context(before.context, after.context)
+    if wrong is None and after.event is not before.event:
+        wrong = _wrong_event(after.event)
+    if wrong is None and after.batch is not before.batch:
+        wrong = _wrong_batch(after.batch)
+    return wrong
+
+
+def _wrong_context(before: BatchContext, after: Any) -> str | None:
+    if isinstance(after, BatchContext) and (after.seq, after.user) == (before.seq, before.user):
+        return None
+    return "the context is not that of the record's batch"
+
+
+def _wrong_event(event: Any) -> str | None:
+    if event is None:
+        return None
+    if not isinstance(event, EventData):
+        return f"event is {_kind(event)}, not EventData"
+    return _wrong_map("event.custom_attributes", event.custom_attributes) or _wrong_map(
+        "event.custom_flags", event.custom_flags
+    )
+
+
+def _wrong_batch(batch: Any) -> str | None:
+    if not isinstance(batch, EventBatch):
+        return f"batch is {_kind(batch)}, not an EventBatch"
+    for name, kind in (("device_info", DeviceInfo), ("application_info", ApplicationInfo)):
+        if not isinstance(value := getattr(batch, name), (kind, type(None))):
+            return f"batch.{name} is {_kind(value)}, not {kind.__name__}"
+    if batch.events is not None and not (
+        isinstance(batch.events, list) and all(isinstance(event, WireEvent) for event in batch.events)
+    ):
+        return "batch.events is no list of WireEvent"
+    for name in ("user_attributes", "user_identities", "integration_attributes"):
+        if (wrong := _wrong_map(f"batch.{name}", getattr(batch, name))) is not None:
+            return wrong
+    return None
+
+
+def _wrong_map(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        return f"{name} is {_kind(value)}, not dict"
+    odd = next((key for key in value if not isinstance(key, str)), None)
+    if odd is None and None not in value:
+        return None
+    return f"{name} has a key that is {_kind(odd)}, not text"
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

@@ -34,6 +34,7 @@ from router_core.sampling import is_sampled
 from router_core.values import Duration, Section, Several
 
 Environment = Literal["production", "development"]
+_PRODUCTION: Final = ("production", "", "unknown")
 OTHER_ENVIRONMENT: Final = "other_environment"
 _APPS: Final = frozenset(Platform) - {Platform.DATA_FEEDS, Platform.OUT_OF_BAND}
 
@@ -60,8 +61,8 @@ class ForwardingRules(Section):
     """Which users, batches and events go to the destination."""
 
     environments: Several[Environment] = setting(
-        ("production", "development"), title="Environments", help="Batches of these. One that names none is of "
-        "`production`.", example=["production"],
+        ("production", "development"), title="Environments", help="Batches of these. One that names none, or "
+        "`unknown`, is of `production`; any other name counts as `development`.", example=["production"],
     )  # fmt: skip
     minimum_app_version: Annotated[str, AfterValidator(_version)] | None = setting(
         None, title="Minimum app version", help="Batches of older versions are not sent, nor those that name none. In "
@@ -95,8 +96,12 @@ class ForwardingRules(Section):
 
 
 def environment_of(batch: EventBatch) -> Environment:
-    """What the batch says; anything but `development` is production, as mParticle documents for a missing one."""
-    return "development" if str(batch.environment).strip().lower() == "development" else "production"
+    """What the batch says; production if it says nothing, as mParticle documents, or `unknown`.
+
+    Any other name (`dev`, `staging`) is development: test data must not get into a production account for its spelling.
+    """
+    said = "" if batch.environment is None else str(batch.environment).strip().lower()
+    return "production" if said in _PRODUCTION else "development"
 
 
 def has_app_version(batch: EventBatch, minimum: str) -> bool:

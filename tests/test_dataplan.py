@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from router_core.components import SourceInput
 from router_core.dataplan import CODES, DataPlan, read_data_plan
 from router_core.errors import ConfigurationError, InvalidBatch
 from router_core.events import Platform
+from router_core.feeds import mark_source_feed
 from router_core.intake import CoreIntake
 from router_core.log.memory import MemoryLog
 from router_core.plangate import PlanGate
@@ -361,3 +363,76 @@ def test_a_pattern_that_backtracks_without_end_is_cut_off(tmp_path: Path) -> Non
     plan = read_data_plan(written(tmp_path, 'user_attributes: {properties: {a: {pattern: "^(a|a)*\\\\1?(?=b)$"}}}'))
     [breach] = plan.of_user({"a": "a" * 200 + "!"})
     assert breach.code == "plan_wrong_value"
+
+
+@pytest.mark.parametrize("policy", ["allow", "strip", "park", "refuse"])
+@pytest.mark.parametrize("required", ["", ", required: [mParticle Source Feed]"])
+def test_the_mark_of_a_feed_is_not_judged_and_stays(tmp_path: Path, policy: str, required: str) -> None:
+    text = f"events: {{custom_event: {{x: {{properties: {{a: {{type: string}}}}, maxProperties: 1{required}}}}}}}\n"
+    plan = read_data_plan(written(tmp_path, text))
+    judged = gate(plan, **dict.fromkeys(("unknown_attribute", "wrong_value", "missing_attribute"), policy))
+    records = records_of(event_batch(custom_event("x", custom_attributes={"a": "b"})))
+    mark_source_feed(records, "Email Results")
+    kept, outcomes, notes = judged(records)
+    assert (kept, outcomes, notes) == (records, [], [])
+    assert kept[0].event is not None
+    assert kept[0].event.custom_attributes == {"a": "b", "mParticle Source Feed": "Email Results"}
+    if policy == "strip" and not required:
+        records = records_of(event_batch(custom_event("x", custom_attributes={"z": "b"})))
+        mark_source_feed(records, "Email Results")
+        ((record,), _, _) = judged(records)
+        assert record.event is not None
+        assert record.event.custom_attributes == {"mParticle Source Feed": "Email Results"}
+
+
+# --- what a sender can make of it -------------------------------------------------------------------------------------
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {"a": 1}
+    for _ in range(levels - 1):
+        value = {"c": value}
+    return value
+
+
+def test_a_value_nested_without_end_is_wrong_unseen(tmp_path: Path) -> None:
+    twice = "anyOf: [{properties: {c: {$ref: '#/$defs/n'}}, required: [x]}, {properties: {c: {$ref: '#/$defs/n'}}}]"
+    events = "{custom_event: {x: {properties: {t: {$ref: '#/$defs/n'}}}, y: true}}"
+    text = f"$defs: {{n: {{{twice}}}}}\nevents: {events}\n"
+    plan = read_data_plan(written(tmp_path, text))
+    assert found(plan, "x", {"t": nested(8)}) == []
+    assert found(plan, "y", {"t": nested(60)}) == []
+    started = time.perf_counter()
+    assert found(plan, "x", {"t": nested(60), "u": 1}) == [("plan_unknown_attribute", "u"), ("plan_wrong_value", "t")]
+    assert time.perf_counter() - started < 1
+
+
+def test_what_breaks_a_plan_in_very_many_ways_is_wrong_as_a_whole(tmp_path: Path) -> None:
+    text = "events: {custom_event: {x: {properties: {t: {items: {type: string, minLength: 3}}, u: {type: string}}}}}"
+    plan = read_data_plan(written(tmp_path, text))
+    attributes = {"t": list(range(60_000)), "u": 1, "z": 1}
+    codes = ("plan_missing_attribute", "plan_unknown_attribute", "plan_wrong_value")
+    assert {(code, None) for code in codes} <= set(found(plan, "x", attributes))
+    records = records_of(event_batch(custom_event("x", custom_attributes=attributes)))
+    for code in ("wrong_value", "unknown_attribute"):
+        kept, outcomes, _ = gate(plan, **{code: "strip"})(records)
+        assert kept == []
+        assert [outcome.code for outcome in outcomes] == [f"plan_{code}"]
+
+
+def test_a_message_has_an_end(tmp_path: Path) -> None:
+    names = [f"'value {number}'" for number in range(1000)]
+    plan = read_data_plan(
+        written(tmp_path, f"events: {{custom_event: {{x: {{properties: {{t: {{enum: [{', '.join(names)}]}}}}}}}}}}")
+    )
+    (record,) = records_of(event_batch(custom_event("x", custom_attributes={"t": "b"})))
+    assert record.event is not None
+    (breach,) = plan.of_event("custom_event", record.event)
+    assert len(breach.message) <= 300
+
+
+def found(plan: DataPlan, name: str, attributes: dict[str, Any]) -> list[tuple[str, str | None]]:
+    (record,) = records_of(event_batch(custom_event(name, custom_attributes=attributes)))
+    assert record.event is not None
+    breaches = plan.of_event("custom_event", record.event)
+    return sorted(((one.code, one.subject) for one in breaches), key=str)

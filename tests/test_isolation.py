@@ -107,5 +107,18 @@ def test_a_fault_is_the_last_line_of_the_traceback_and_its_place(error: Exceptio
     assert "/" not in fault_of(raised(error)), "a fault shows no path of the machine"
 
 
+def test_a_fault_can_be_written_down_whatever_it_says() -> None:
+    assert fault_of(raised(ValueError("file-\udcff.csv"))).startswith("ValueError: file-?.csv (test_isolation.py:")
+    long = fault_of(raised(ValueError("x" * 10_000)))
+    assert len(long) < 2001
+    assert "(test_isolation.py:" in long
+
+
+def test_a_fault_of_syntax_shows_the_line_that_cannot_be_read() -> None:
+    with pytest.raises(SyntaxError) as caught:
+        compile("a = 1\nb = = 2\n", "/home/ann/mapping.py", "exec")
+    assert fault_of(caught.value) == "SyntaxError: invalid syntax (mapping.py:2)"
+
+
 def test_a_fault_that_was_never_raised_has_no_place() -> None:
     assert fault_of(KeyError("plan")) == "KeyError: 'plan'"

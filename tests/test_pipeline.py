@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,13 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_core.components import Accepts, DestinationType, Transform, Transformed
+from router_core.edits import with_event
 from router_core.errors import InvalidBatch, Unavailable
 from router_core.events import CustomEvent, EventType, Platform
+from router_core.filters import Filtering, Filters
 from router_core.intake import envelope_of
 from router_core.log.port import StoredBatch
 from router_core.outcomes import Outcome
 from router_core.pipeline import Pipeline
 from router_core.records import Record
+from router_core.rules import Forwarding, ForwardingRules
 from router_core.selection import Selection
 from router_core.testing import custom_event, event_batch, run_in_virtual_time, stored_batch
 
@@ -209,6 +213,76 @@ async def test_selection_comes_after_the_transforms() -> None:
     assert [o.code for o in outcomes] == ["unsupported_event_type"] * 2
     records, outcomes = await pipeline(to_screen_view, accepts=accepts).prepare([batch])
     assert [record.id for record in records] == ["1.p", "1.0"]
+
+
+# --- whatever a transform gives back ---------------------------------------------------------------------------------
+
+replace = msgspec.structs.replace
+FILTERED = Filtering(Filters.model_validate({"event_attributes": {"block": {"*": ["email"]}}}), "c.filters")
+YOUNG = Forwarding(
+    ForwardingRules.model_validate({"maximum_data_age": "24h", "consent": {"any_of": [{"gdpr": "m"}]}}), "c.rules"
+)
+ODD_RESULTS: dict[str, Callable[[Record], Any]] = {
+    "no record": lambda record: 5,
+    "no batch": lambda record: replace(record, batch=None),
+    "no context": lambda record: replace(record, context=None),
+    "device_info": lambda record: replace(record, batch=replace(record.batch, device_info={"ios_idfv": "x"})),
+    "user_attributes": lambda record: replace(record, batch=replace(record.batch, user_attributes={1: 2})),
+    "identities": lambda record: replace(record, batch=replace(record.batch, user_identities={None: 2})),
+    "consent": lambda record: replace(record, batch=replace(record.batch, consent_state={"gdpr": {1: {}}})),
+    "events": lambda record: replace(record, batch=replace(record.batch, events=[{}])),
+    "key": lambda record: with_event(record, custom_attributes={1: 2}),
+    "attributes": lambda record: with_event(record, custom_attributes=["a"]),
+    "event": lambda record: replace(record, event={"event_name": "x"}),
+    "event_type": lambda record: replace(record, event_type=["x"]),
+}
+
+
+@pytest.mark.parametrize("change", ODD_RESULTS.values(), ids=ODD_RESULTS)
+async def test_an_odd_result_ends_its_own_record_and_never_the_lane(change: Callable[[Record], Any]) -> None:
+    def odd(records: Sequence[Record]) -> Transformed:
+        return Transformed(records=[change(record) if record.id == "1.0" else record for record in records])
+
+    everything = Accepts(event_types=frozenset(EventType))
+    kind = DestinationType(
+        name="p", title="P", summary="", create=lambda _: pytest.fail("never created"), accepts=everything
+    )
+    selection = Selection(kind, None, Platform.WEB, stages=[YOUNG, FILTERED])
+    line = Pipeline(Platform.WEB, "javascript", [("t", By(odd))], selection)
+    agreed: Any = {"consent_state": {"gdpr": {"m": {"consented": True}}}}
+    body = event_batch(custom_event("x"), custom_event("y"), **agreed)
+    records, outcomes = await line.prepare([stored_batch(body), stored_batch(event_batch(**agreed), seq=2)])
+    assert [record.id for record in records] == ["1.1", "2.0"]
+    assert [(o.record_id, o.disposition, o.code) for o in outcomes] == [("1.0", "rejected", "transform_error")]
+
+
+@pytest.mark.parametrize("time", [math.inf, -math.inf, math.nan])
+async def test_a_time_that_is_no_number_counts_as_none(time: float) -> None:
+    def odd(records: Sequence[Record]) -> Transformed:
+        return Transformed(records=[with_event(record, timestamp_unixtime_ms=time) for record in records])
+
+    records, _ = await pipeline(odd).prepare([stored_batch()])
+    assert [record.occurred_at_ms for record in records] == [record.context.received_at_ms for record in records]
+
+
+async def test_a_step_that_fails_at_a_record_lets_nobody_reach_what_it_did_not_judge() -> None:
+    def stage(records: Sequence[Record]) -> tuple[list[Record], list[Outcome]]:
+        if any(record.id == "1.0" for record in records):
+            raise KeyError("x")
+        return list(records), []
+
+    kind = DestinationType(
+        name="p", title="P", summary="", create=lambda _: pytest.fail("never created"), accepts=Accepts()
+    )
+    line = Pipeline(Platform.WEB, "javascript", [], Selection(kind, None, Platform.WEB, stages=[stage]))
+    batches = [stored_batch(event_batch(custom_event("x"), custom_event("y"))), stored_batch(seq=2)]
+    records, outcomes = await line.prepare(batches)
+    assert [(o.record_id, o.disposition, o.code) for o in outcomes] == [("1.0", "rejected", "plugin_error")]
+    assert "KeyError: 'x'" in outcomes[0].message
+    assert [(record.id, record.context.body, bool(record.batch.events)) for record in records] == [
+        ("1.1", b"", False),
+        ("2.0", batches[1].body, True),
+    ]
 
 
 # --- whatever comes in ------------------------------------------------------------------------------------------------

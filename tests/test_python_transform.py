@@ -106,6 +106,9 @@ async def test_a_function_may_be_asynchronous_and_keeps_one_loop(make: Make) -> 
         ("return [r]", "transform_error", "mine: returned list, not a Record or None"),
         ("return __import__('msgspec').structs.replace(r, id='9.9')", "transform_error", "mine: returned another"),
         ("return __import__('msgspec').structs.replace(r, event=None)", "transform_error", "mine: made a profile"),
+        ("return with_attributes(r, {1: 2})", "transform_error", "mine: event.custom_attributes has a key that is int"),
+        ("return with_event(r, custom_attributes=[1])", "transform_error", "mine: event.custom_attributes is list"),
+        ("return __import__('msgspec').structs.replace(r, batch=None)", "transform_error", "mine: batch is NoneType"),
         ("time.sleep(0.4)", "transform_timeout", "mine: took longer than 0.05 seconds"),
         ("while True: pass", "transform_timeout", "mine: took longer than 0.05 seconds"),
     ],
@@ -199,7 +202,9 @@ async def test_a_connection_delivers_what_the_function_leaves(make: Make) -> Non
         await bench.idle()
         letters = await bench.letters()
     assert [attributes_of(one) for call in destination.calls for one in call.records] == [{"seen": 1}, {"seen": 1}]
-    assert [(letter.record_id, letter.code) for letter in letters] == [("1.1", "transform_error")]
+    assert [(letter.record_id, letter.code, letter.event_type) for letter in letters] == [
+        ("1.1", "transform_error", "custom_event")
+    ]
 
 
 ACTS = st.lists(st.sampled_from(["same", "change", "drop", "raise", "nonsense", "other", "sleep"]), max_size=12)

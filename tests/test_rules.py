@@ -50,6 +50,13 @@ OF_BATCH: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"environments": ["production"]}, {}, ""),
     ({"environments": ["production"]}, {"environment": "unknown"}, ""),
     ({"environments": ["production"]}, {"environment": "Development"}, "other_environment"),
+    ({"environments": ["production"]}, {"environment": " PRODUCTION "}, ""),
+    ({"environments": ["production"]}, {"environment": ""}, ""),
+    *(
+        ({"environments": ["production"]}, {"environment": e}, "other_environment")
+        for e in ("dev", "staging", "prod2", 1)
+    ),
+    ({"environments": ["development"]}, {"environment": "staging"}, ""),
     ({"environments": ["development"]}, {}, "other_environment"),
     ({"environments": ["development"]}, {"environment": "development"}, ""),
     ({"environments": ["production", "development"]}, {"environment": "development"}, ""),

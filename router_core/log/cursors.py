@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from router_core.errors import storable
 from router_core.log.files import open_precious
 from router_core.log.port import PARTITIONS, HeldRecord, partition_of
 
@@ -125,7 +126,7 @@ class Cursors:
             self._place += 1
             rows.append((
                 name, record.record_id, partition_of(record.user), record.seq, record.user, record.not_before_ms,
-                record.attempts, record.code, record.message, self._place,
+                record.attempts, storable(record.code), storable(record.message), self._place,
             ))  # fmt: skip
         self.connection.executemany(
             "INSERT INTO held VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (connection, record_id) DO UPDATE SET "

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from router_core.errors import storable
 from router_core.log.files import open_precious
 from router_core.log.port import DeadLetter, StoredBatch, partition_of
 
@@ -66,6 +67,8 @@ class Letters:
         with self.connection:
             self.connection.execute("BEGIN IMMEDIATE")
             for letter, batch in letters:
+                # What another's code said may be no text that SQLite takes; a letter must always find its place.
+                event_type, code, message = map(storable, (letter.event_type, letter.code, letter.message))
                 self.connection.execute(
                     "INSERT OR IGNORE INTO batches VALUES (?,?,?,?,?,?,?,?)",
                     (batch.seq, batch.input, batch.user, batch.records, batch.total, batch.received_at_ms,
@@ -74,7 +77,7 @@ class Letters:
                 known = self.connection.execute(
                     "UPDATE letters SET disposition = ?, code = ?, message = ?, attempts = attempts + ? * "
                     "(parked_at_ms != ?), parked_at_ms = ?, replaying = 0 WHERE connection = ? AND record_id = ?",
-                    (letter.disposition, letter.code, letter.message, letter.attempts, letter.parked_at_ms,
+                    (letter.disposition, code, message, letter.attempts, letter.parked_at_ms,
                      letter.parked_at_ms, letter.connection, letter.record_id),
                 ).rowcount  # fmt: skip
                 if known:
@@ -82,8 +85,8 @@ class Letters:
                 self.connection.execute(
                     "INSERT INTO letters (connection, record_id, partition, seq, event_type, user, disposition, code, "
                     "message, attempts, received_at_ms, parked_at_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-                    (letter.connection, letter.record_id, partition_of(letter.user), letter.seq, letter.event_type,
-                     letter.user, letter.disposition, letter.code, letter.message, letter.attempts,
+                    (letter.connection, letter.record_id, partition_of(letter.user), letter.seq, event_type,
+                     letter.user, letter.disposition, code, message, letter.attempts,
                      letter.received_at_ms, letter.parked_at_ms),
                 )  # fmt: skip
 

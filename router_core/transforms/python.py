@@ -24,7 +24,7 @@ from router_core.components import (
 )
 from router_core.isolation import fault_of
 from router_core.outcomes import Outcome
-from router_core.records import Record
+from router_core.records import Record, wrong_change
 from router_core.transforms.function import UnusableFunction, function_of
 from router_core.transforms.threads import TookTooLong, Work, WorkerThread
 from router_core.values import Duration
@@ -132,6 +132,8 @@ class PythonTransform(Transform):
             self._fail(record, ERROR, "returned another record: id and context must stay", kept, outcomes)
         elif (result.event is None) is not (record.event is None):
             self._fail(record, ERROR, "made a profile update of an event, or the reverse", kept, outcomes)
+        elif (wrong := wrong_change(record, result)) is not None:
+            self._fail(record, ERROR, wrong, kept, outcomes)
         else:
             kept.append(result)
 

@@ -16,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from router_core.errors import LogError, LogFull
@@ -59,6 +60,23 @@ class TestEmbeddedLogOfManyFiles(EventLogContract):
 
     def make_log(self, folder: Path, *, max_bytes: int, now: Callable[[], float]) -> EventLog:
         return EmbeddedLog(folder / "data", max_bytes=max_bytes, segment_bytes=20 * 1024, now=now)
+
+
+async def test_what_ended_is_written_down_whatever_text_an_error_has(tmp_path: Path) -> None:
+    async with opened(tmp_path) as log:
+        await accept(log, 2)
+        lease = log.lease("shop_to_a", ALL)
+        held, parked = await read_all(lease)
+        odd = {"code": "odd\ud800", "message": "no such file: \udcff.csv " + "x" * 10_000}
+        letter = msgspec.structs.replace(dead_letter(parked, "shop_to_a"), event_type="\udfff", **odd)
+        await lease.settle(
+            Settlement(held=[msgspec.structs.replace(held_record(held), **odd)], letters=[(letter, parked)])
+        )
+        (again,) = await lease.held()
+        ((_, found),) = await log.letters()
+        for one in (again, found):
+            assert (one.code, one.message[:20], len(one.message)) == ("odd?", "no such file: ?.csv ", 2000)
+        assert found.event_type == "?"
 
 
 # --- processes ---
