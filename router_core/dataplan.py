@@ -33,6 +33,7 @@ ANY_NAME: Final = "*"
 _MOST_VALUES: Final = 200_000
 _SECTIONS: Final = ("name", "version", "events", "user_attributes", "$defs")
 _DEEPEST: Final = 20
+_WHOLE: Final = "#"
 _DEEPEST_VALUE: Final = 8
 """Lists and maps in one another in one attribute. A schema that refers to itself can double its work at each level."""
 _MOST_ERRORS: Final = 100
@@ -247,8 +248,12 @@ class _Reader:
         if not isinstance(schema, (dict, bool)):
             self._problem(path, "is no JSON Schema.", "Write `properties:` below it, or `true` for any attributes.")
             return None
+        shared = {name: below.plain() for name, below in self._shared.items()}
+        if _goes_round(schema, shared):
+            self._problem(path, "refers back to itself.", "Write the levels out: a sender could nest for ever.")
+            return None
         try:
-            return Attributes(_closed(schema, {name: below.plain() for name, below in self._shared.items()}))
+            return Attributes(_closed(schema, shared))
         except jsonschema_rs.ValidationError as error:
             place = tuple(error.instance_path)
             what = error.message if place else f"is no JSON Schema that can be used: {error.message}"
@@ -260,6 +265,31 @@ class _Reader:
     def _problem(self, path: KeyPath, what: str, mend: str) -> None:
         where = str(self._root.nearest(path).place)
         self._problems.append(Problem(where=where, path=".".join(map(str, path)), what=what, mend=mend))
+
+
+def _goes_round(schema: Any, shared: Mapping[str, Any]) -> bool:
+    """Whether references of a schema lead back to where they stand; two such in one `anyOf` double the work a level."""
+
+    def leads_back(name: str, way: tuple[str, ...]) -> bool:
+        return name in way or any(leads_back(one, (*way, name)) for one in _referred(shared.get(name)))
+
+    return any(name == _WHOLE or leads_back(name, (_WHOLE,)) for name in _referred(schema))
+
+
+def _referred(schema: Any) -> set[str]:
+    """Names in `$defs` that a schema refers to; `_WHOLE` for a place elsewhere in it."""
+    found: set[str] = set()
+    waiting = [schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            for key, value in part.items():
+                if key in ("$ref", "$dynamicRef", "$recursiveRef") and isinstance(value, str) and value[:1] == "#":
+                    found.add(value.removeprefix("#/$defs/").partition("/")[0] if value[:8] == "#/$defs/" else _WHOLE)
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+    return found
 
 
 def _closed(schema: dict[str, Any] | bool, shared: Mapping[str, Any]) -> dict[str, Any] | bool:
